@@ -135,9 +135,7 @@ def ensure_installed(dev: bool = False) -> None:
     print(f"Installing into .venv: {why}.", flush=True)
     if action == "build":
         check_can_build()
-        print(
-            f"About {NEEDED_GB} GB of disk and 3 to 10 minutes, mostly for torch; only this once."
-        )
+        print(f"It takes 3 to 10 minutes and {NEEDED_GB} GB, mostly for torch; only this once.")
         remove_venv()
     VENV.mkdir(exist_ok=True)
     write_stamp({"finished": False})
@@ -214,12 +212,24 @@ def run_logged(command: list[str], explain: Any, environment: Any = None) -> Non
                 code = wait_or_stop(process, 15)
                 break
             except subprocess.TimeoutExpired:
-                doing = last_lines(LOG, 1)[:80]
-                print(f"  {time.monotonic() - started:4.0f} s  {doing}", flush=True)
+                print(f"  {time.monotonic() - started:4.0f} s  {doing_now(LOG)}", flush=True)
     if code != 0:
         text = last_lines(LOG, 40)
         shown = "\n".join("  | " + line for line in text.splitlines()[-8:])
         raise TaskError(f"{explain(text)}\n{shown}\nThe whole log: {LOG}")
+
+
+def doing_now(log: Path) -> str:
+    """A few words on what pip is at, from what it wrote last."""
+    for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
+        found = re.match(r"\s*Downloading ([\w.]+?-[\w.]+?)(?:\.tar|-|\.metadata).*\((.*)\)", line)
+        if found:
+            return "downloading {} ({})".format(*found.groups())
+        if line.startswith("Installing collected packages"):
+            return "unpacking (silent for a minute or two)"
+        if line.startswith("Building"):
+            return "building small packages"
+    return "working"
 
 
 def wait_or_stop(process: "subprocess.Popen[Any]", seconds: float) -> int:

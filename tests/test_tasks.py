@@ -354,6 +354,20 @@ def test_other_reasons_of_pip(text, word):
     assert word in tasks.explain_pip_failure(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("  Downloading torch-2.15.0-cp311-cp311-manylinux.whl (539.1 MB)", "torch-2.15.0 (539.1"),
+        ("  Downloading nvidia_cublas-13.4.1.3-py3-none-any.whl.metadata (2 kB)", "nvidia_cublas"),
+        ("Installing collected packages: a, b", "unpacking"),
+        ("Requirement already satisfied: x", "working"),
+    ],
+)
+def test_signs_of_life(tmp_path, line, words):
+    (tmp_path / "log").write_text(f"Obtaining file\n{line}\nsomething else\n")
+    assert words in tasks.doing_now(tmp_path / "log")
+
+
 # ------------------------------------------------------------------ the command line
 
 
