@@ -1,0 +1,74 @@
+"""Methods without training, to measure every claim against.
+
+They are heads without a parameter, so that condition, segment and every fusion work on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from scl.backbones import Backbone
+from scl.bank import FeatureBank
+from scl.episode import EpisodeIndex
+from scl.evaluate import evaluate
+from scl.heads import Prediction, Role
+from scl.model import SCL
+from scl.rules import V_S, Rules
+from scl.vectors import cosine_map
+
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(11))
+
+
+class CosineHead(nn.Module):
+    """Foreground is where the cosine to v_s exceeds a threshold, on the raw features.
+
+    The score maps are (t - cos, cos - t) x sharpness, so softmax gives a probability whose
+    middle is the threshold.
+    """
+
+    n = 1
+    hint: Literal["history", "prior"] = "history"
+
+    def __init__(self, threshold: float, sharpness: float = 10.0):
+        super().__init__()
+        self.threshold, self.sharpness = threshold, sharpness
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        return mid
+
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        above = (cosine_map(features, vectors[:, 0]) - self.threshold) * self.sharpness
+        return Prediction(torch.stack([-above, above], dim=1))
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        return self.support(features, vectors)
+
+
+def cosine_method(backbone: Backbone, threshold: float, rules: Rules = Rules()) -> SCL:
+    """No training: cosine to v_s."""
+    return SCL(backbone, CosineHead(threshold), V_S, rules).eval()
+
+
+def all_foreground(backbone: Backbone) -> SCL:
+    """No thought: a cosine is never below -1, so every pixel is foreground."""
+    return cosine_method(backbone, -2.0)
+
+
+def choose_threshold(
+    backbone: Backbone,
+    bank: FeatureBank,
+    episodes: Sequence[EpisodeIndex],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> tuple[float, dict[float, float]]:
+    """The threshold with the best mIoU on these episodes (of base classes), and all mIoUs."""
+    mious = {
+        t: evaluate(cosine_method(backbone, t), bank, episodes, batch=50)["cross"].miou
+        for t in thresholds
+    }
+    return max(mious, key=mious.get), mious

@@ -1,0 +1,121 @@
+"""Checkpoints: a safetensors file of the head, and a JSON beside it that says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from scl.backbones import Backbone
+from scl.build import ModelConfig, build_model
+from scl.model import SCL
+
+
+def versions() -> dict[str, str]:
+    """What a stored number or weight was made with."""
+    return {
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def write_atomically(path: Path, write) -> None:
+    """Let write(temporary path) make a file, then rename it: no half file under the real name."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {path} ({error.strerror or error}): "
+            "choose a folder that can be written to and has space"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: dict) -> None:
+    """A JSON file, whole or not at all."""
+    text = json.dumps(record, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save_checkpoint(
+    model: SCL, config: ModelConfig, path: str | Path, seed: int, overwrite: bool = False
+) -> Path:
+    """Write path.safetensors (the head's weights) and path.json; returns the former.
+
+    An existing checkpoint is kept unless overwrite=True.
+    """
+    weights = Path(path).with_suffix(".safetensors")
+    if weights.exists() and not overwrite:
+        raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
+    state = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
+    write_atomically(weights, lambda temporary: save_file(state, temporary))
+    record = {
+        "model": config.to_dict(),
+        "seed": seed,
+        "versions": versions(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    write_json(weights.with_suffix(".json"), record)
+    return weights
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The configuration of a checkpoint, without its weights."""
+    return ModelConfig.from_dict(_read_record(Path(path).with_suffix(".json"))["model"])
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if {"model", "seed", "versions", "sha256"} <= set(record):
+            return record
+        raise ValueError("keys are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint record ({error}): a checkpoint is NAME.safetensors with "
+            "NAME.json beside it"
+        ) from None
+
+
+def load_checkpoint(
+    path: str | Path, expected: ModelConfig | None = None, backbone: Backbone | None = None
+) -> SCL:
+    """The model of a checkpoint, ready for use (evaluation mode, CPU).
+
+    expected: refuse a checkpoint of another configuration, naming the first difference.
+    """
+    weights = Path(path).with_suffix(".safetensors")
+    record = _read_record(weights.with_suffix(".json"))
+    config = ModelConfig.from_dict(record["model"])
+    if expected is not None:
+        _compare(weights, config.to_dict(), expected.to_dict())
+    if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != record["sha256"]:
+        raise ValueError(f"{weights} is missing or differs from its record: save or copy it again")
+    model = build_model(config, backbone=backbone)
+    try:
+        model.head.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{weights} does not fit its record: {error}") from None
+    return model.eval()
+
+
+def _compare(path: Path, found: dict, expected: dict) -> None:
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ValueError(
+                f"{path} is of another configuration: {name} is {found[name]!r}, "
+                f"expected {value!r}; load it with its own (expected=None) or train anew"
+            )

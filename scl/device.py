@@ -1,0 +1,19 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """"auto" is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def autocast(device: torch.device):
+    """bf16 on CUDA, plain float32 elsewhere."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

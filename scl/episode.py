@@ -1,0 +1,171 @@
+"""Episodes: K supports with masks, one query, one class. And how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scl.vectors import IGNORE
+
+LABELS = (0, 1, IGNORE)
+
+
+class Dataset(Protocol):
+    """What can be sampled: items, each one image with the mask of one class in it.
+
+    classes: names; labels[i]: which class item i shows (index into classes); sources(i): names of
+    the material the item is made of. Two items that share material never meet in an episode.
+    """
+
+    classes: tuple[str, ...]
+    labels: Sequence[int]
+
+    def sources(self, index: int) -> frozenset:
+        """Names of the photographs or rendered views behind an item."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image, H x W x 3 uint8, and mask, H x W uint8 with 0, 1, 255."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task: segment in the query what the supports show.
+
+    support_images: [K, 3, H, W] in 0..1; support_masks: [K, H, W] with 0, 1, 255 (ignored);
+    query_image: [3, H, W]; query_mask: [H, W], only for training and scoring; label: the class.
+    """
+
+    support_images: Tensor
+    support_masks: Tensor
+    query_image: Tensor
+    query_mask: Tensor
+    label: str
+
+    def __post_init__(self) -> None:
+        check_support(self.support_images.unsqueeze(0), self.support_masks.unsqueeze(0))
+        check_masks(self.query_mask.unsqueeze(0), "query")
+        if self.query_image.shape[-2:] != self.query_mask.shape[-2:]:
+            raise ValueError(
+                f"query image {_size(self.query_image)} and mask {_size(self.query_mask)} differ "
+                "in size: bring both to the same height and width"
+            )
+
+
+def _size(x: Tensor) -> str:
+    return " x ".join(str(side) for side in x.shape[-2:])
+
+
+def check_masks(masks: Tensor, role: str) -> None:
+    """Raise unless masks hold 0, 1 and 255 alone."""
+    strange = masks[(masks != 0) & (masks != 1) & (masks != IGNORE)]
+    if len(strange):
+        raise ValueError(
+            f"{role} mask holds the value {strange[0].item():g}: expected 0 (other), 1 (object) "
+            f"and {IGNORE} (ignored) only; a grey-level mask needs '(mask > 127)' first"
+        )
+
+
+def check_support(images: object, masks: Tensor) -> None:
+    """Raise unless [B, K, ...] images (or their maps) and [B, K, H, W] masks can guide."""
+    if masks.dim() != 4:
+        raise ValueError(
+            f"support masks have shape {tuple(masks.shape)}: expected [B, K, H, W]; "
+            "one episode of one shot is [1, 1, H, W]"
+        )
+    if isinstance(images, Tensor):
+        if images.dim() != 5 or images.shape[2] != 3:
+            raise ValueError(
+                f"support images have shape {tuple(images.shape)}: expected [B, K, 3, H, W]"
+            )
+        if images.shape[-2:] != masks.shape[-2:]:
+            raise ValueError(
+                f"support images {_size(images)} and masks {_size(masks)} differ in size: "
+                "bring both to the same height and width"
+            )
+    leading = tuple((images if isinstance(images, Tensor) else images.mid).shape[:2])
+    if leading != tuple(masks.shape[:2]):
+        raise ValueError(
+            f"{leading} support images for {tuple(masks.shape[:2])} masks [B, K]: "
+            "expected one mask for each image"
+        )
+    if masks.shape[1] < 1:
+        raise ValueError("K = 0 supports: at least one image with its mask is needed")
+    check_masks(masks, "support")
+    empty = ((masks == 1).sum(dim=(2, 3)) == 0).nonzero()
+    if len(empty):
+        b, k = empty[0].tolist()
+        raise ValueError(
+            f"support mask {k} of episode {b} shows no object (no pixel is 1; all are 0 or "
+            f"{IGNORE}): paint the object, or leave this support out"
+        )
+
+
+class EpisodeIndex(NamedTuple):
+    """An episode as positions in a data set: nothing is loaded yet."""
+
+    query: int
+    supports: tuple[int, ...]
+    label: int
+
+
+class EpisodeSampler:
+    """Draws episodes: a class, then a query, then K other supports without replacement.
+
+    dataset: see Dataset; labels: the classes to draw from (default: all that have items).
+    """
+
+    def __init__(self, dataset: Dataset, shots: int = 1, labels: Sequence[int] | None = None):
+        if shots < 1:
+            raise ValueError(f"K = {shots} supports: expected at least 1")
+        self.dataset, self.shots = dataset, shots
+        every = np.asarray(dataset.labels)
+        wanted = sorted(set(every.tolist())) if labels is None else list(labels)
+        self.items = {int(label): np.flatnonzero(every == label) for label in wanted}
+        for label, items in self.items.items():
+            if len(items) <= shots:
+                raise ValueError(
+                    f"class {dataset.classes[label]!r} has {len(items)} images: an episode with "
+                    f"{shots} supports and a query needs {shots + 1}; add images or lower K"
+                )
+
+    def draw(self, generator: np.random.Generator) -> EpisodeIndex:
+        """One episode; the generator decides everything."""
+        label = list(self.items)[generator.integers(len(self.items))]
+        order = generator.permutation(self.items[label])
+        query, rest = int(order[0]), order[1:]
+        taken = self.dataset.sources(query)
+        apart = [int(i) for i in rest if not taken & self.dataset.sources(int(i))]
+        if len(apart) < self.shots:
+            raise ValueError(
+                f"class {self.dataset.classes[label]!r}: only {len(apart)} of {len(rest)} other "
+                f"images share nothing with image {query}; {self.shots} are needed: add images"
+            )
+        return EpisodeIndex(query, tuple(apart[: self.shots]), label)
+
+    def fixed(self, count: int, seed: int) -> list[EpisodeIndex]:
+        """A list of episodes in which each one depends on (seed, its place) alone."""
+        return [self.draw(np.random.default_rng((seed, place))) for place in range(count)]
+
+
+def image_tensor(image: np.ndarray) -> Tensor:
+    """H x W x 3 uint8 to [3, H, W] float in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+
+
+def load_episode(dataset: Dataset, index: EpisodeIndex) -> Episode:
+    """Read the images and masks of an episode."""
+    items = [dataset[i] for i in (*index.supports, index.query)]
+    images = [image_tensor(image) for image, _ in items]
+    masks = [torch.from_numpy(np.ascontiguousarray(mask)) for _, mask in items]
+    return Episode(
+        torch.stack(images[:-1]),
+        torch.stack(masks[:-1]),
+        images[-1],
+        masks[-1],
+        dataset.classes[index.label],
+    )

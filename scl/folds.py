@@ -1,0 +1,37 @@
+"""The one place that knows folds: which classes are base, validation and novel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Split:
+    """Class indices of one fold. base trains, validation chooses settings, novel is the test."""
+
+    base: tuple[int, ...]
+    validation: tuple[int, ...]
+    novel: tuple[int, ...]
+
+
+def split_classes(classes: int, fold: int, held_out: int = 0) -> Split:
+    """Fold i holds out the i-th quarter of the classes, as in PASCAL-5^i.
+
+    classes: how many there are (a multiple of 4); fold: 0..3; held_out: base classes set aside to
+    choose settings without ever looking at novel ones (0 for the final models). They are spread
+    over the remaining quarters, and every fold takes others.
+    """
+    if classes < FOLDS or classes % FOLDS:
+        raise ValueError(f"{classes} classes: expected a multiple of {FOLDS}")
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"fold={fold!r}: expected 0, 1, 2 or 3")
+    size = classes // FOLDS
+    novel = tuple(range(fold * size, (fold + 1) * size))
+    base = [c for c in range(classes) if c not in novel]
+    if not 0 <= held_out < len(base):
+        raise ValueError(f"held_out={held_out!r}: expected 0 to {len(base) - 1}")
+    step = len(base) // held_out if held_out else 1
+    validation = tuple(base[(fold + i * step) % len(base)] for i in range(held_out))
+    return Split(tuple(c for c in base if c not in validation), validation, novel)

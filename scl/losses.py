@@ -1,0 +1,30 @@
+"""The cross-entropies of Eq. 7, 10 and 13, which are one function."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from scl.rules import Rules
+from scl.vectors import IGNORE, shrink_mask
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Score maps [N, 2, h, w] to [N, 2, H, W], bilinear, corners aligned (as released)."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=True)
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> Tensor:
+    """Eq. 7, 10 and 13: cross-entropy, averaged over the pixels whose label is known.
+
+    logits: [N, 2, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar.
+    Rule loss_size says where the two meet: at "image" size (the logits are enlarged) or at
+    "feature" size (the mask is shrunk, and ignored pixels count as background).
+    """
+    if rules.loss_size == "image":
+        logits, target = resize_logits(logits, mask.shape[-2:]), mask.long()
+    else:
+        target = shrink_mask(mask, logits.shape[-2:]).long()
+    known = (target != IGNORE).sum().clamp(min=1)
+    # Summed and divided by hand: the library's mean over no pixel at all would be NaN.
+    return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum") / known

@@ -1,0 +1,101 @@
+"""What can be chosen: which vectors guide the query, which losses train, which reading is followed.
+
+Both classes are frozen, so a configuration can be a key, a line of JSON and a promise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_type_hints
+
+VECTOR_NAMES = ("s", "pri", "aux")
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Which support vectors guide the query (Table 5) and which losses train (Table 6).
+
+    vectors: names among "s" (Eq. 1), "pri" (Eq. 5), "aux" (Eq. 6), in the order of concatenation.
+    loss_s1: train the first support prediction (Eq. 7).
+    loss_s2: train the second support prediction (Eq. 10).
+    """
+
+    vectors: tuple[str, ...] = ("pri", "aux")
+    loss_s1: bool = True
+    loss_s2: bool = True
+
+    def __post_init__(self) -> None:
+        # Lists come from JSON; a tuple keeps the configuration hashable and equal to itself.
+        object.__setattr__(self, "vectors", tuple(self.vectors))
+        unknown = [name for name in self.vectors if name not in VECTOR_NAMES]
+        if unknown or not self.vectors:
+            raise ValueError(
+                f"guidance vectors {self.vectors!r}: expected one or more of {VECTOR_NAMES}"
+            )
+
+    @property
+    def splits(self) -> bool:
+        """Does a guiding vector need the split into found and lost?"""
+        return "pri" in self.vectors or "aux" in self.vectors
+
+    @property
+    def first_pass(self) -> bool:
+        """Is the first support prediction (Eq. 2-4) needed when training?"""
+        return self.splits or self.loss_s1
+
+
+V_S = Guidance(vectors=("s",), loss_s1=False, loss_s2=False)
+V_S_L1 = Guidance(vectors=("s",), loss_s1=True, loss_s2=False)
+SELF_GUIDED = Guidance()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Every place where the paper and the released code part, or where the paper is silent.
+
+    The defaults are the paper's reading. Each rule is read in exactly one function, named here.
+
+    mask_resize      vectors.shrink_mask: "binary" (majority of the cell, never empty), or
+                     "bilinear" (released: soft values, corners aligned).
+    regions          vectors.split_regions: "partition" (Eq. 5-6), or the two released tests on
+                     prediction + mask: "exact" (PFENet variant), "truncated" (CANet variant).
+    epsilon          vectors.masked_gap: added to the area; 0 in the paper, 0.0005 released.
+    empty            vectors.guiding_vectors: what stands in for an empty region, on which the
+                     paper is silent: "zero" (as released, in effect) or "initial" (v_s).
+    second_pyramid   model.SCL.second_pass: pyramid that PFENet's second support pass reads:
+                     its "own", or that of the "first" pass (released).
+    mutual           model.SCL.mutual_logits: predictions of Eq. 15 by the whole "model" or by the
+                     "support" branch (released).
+    iou              fusion.pair_iou: IOU of Eq. 16 on the "foreground", or the "mean" of
+                     foreground and background (released, PFENet variant).
+    own_score        fusion.confidence: keep the term i = k of Eq. 16.
+    fused            fusion.fuse: what Eq. 17 averages, "logits" or "probabilities".
+    divisor          fusion.fuse: None for K (Eq. 17); the released code has a literal 5.
+    loss_size        losses.segmentation_loss: the paper's h x w are the "feature" map's; the
+                     released code compares at "image" size.
+    auxiliary_loss   model.SCL.losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in the
+                     released code.
+    """
+
+    mask_resize: Literal["binary", "bilinear"] = "binary"
+    regions: Literal["partition", "exact", "truncated"] = "partition"
+    epsilon: float = 0.0
+    empty: Literal["zero", "initial"] = "zero"
+    second_pyramid: Literal["own", "first"] = "own"
+    mutual: Literal["model", "support"] = "model"
+    iou: Literal["foreground", "mean"] = "foreground"
+    own_score: bool = True
+    fused: Literal["logits", "probabilities"] = "logits"
+    divisor: float | None = None
+    loss_size: Literal["feature", "image"] = "image"
+    auxiliary_loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            allowed = [a for a in get_args(hints[field.name]) if isinstance(a, str)]
+            value = getattr(self, field.name)
+            if allowed and value not in allowed:
+                raise ValueError(f"rule {field.name}={value!r}: expected one of {allowed}")
+        if self.epsilon < 0:
+            raise ValueError(f"rule epsilon={self.epsilon!r}: expected a number of at least 0")

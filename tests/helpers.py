@@ -1,0 +1,71 @@
+"""Small parts that several tests build with: no images, no weights, a few cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from scl.heads import CANetHead, PFENetHead
+from scl.model import SCL, Maps
+from scl.rules import Guidance, Rules
+
+GUIDANCES = {
+    "v_s": Guidance(("s",), False, False),
+    "v_s+L1": Guidance(("s",), True, False),
+    "pri": Guidance(("pri",)),
+    "aux": Guidance(("aux",)),
+    "all": Guidance(("s", "pri", "aux")),
+    "scl": Guidance(),
+}
+
+
+class TinyBackbone(nn.Module):
+    """A frozen random convolution of stride 8, quick enough for hundreds of calls."""
+
+    mid_channels, stride = 6, 8
+
+    def __init__(self):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.register_buffer("weight", torch.randn(6, 3, 8, 8, generator=g) / 8)
+        self.register_buffer("deep", torch.randn(5, 6, 1, 1, generator=g))
+
+    def mid(self, images):
+        h, w = images.shape[-2:]
+        padded = nn.functional.pad(images, (0, -w % 8, 0, -h % 8))
+        return nn.functional.conv2d(padded, self.weight, stride=8)
+
+    def high(self, mid, mask=None):
+        mid = mid if mask is None else mid * mask.unsqueeze(1).to(mid.dtype)
+        return nn.functional.conv2d(mid, self.deep).relu()
+
+
+def tiny_model(
+    head: str = "canet", guidance: Guidance = Guidance(), rules: Rules = Rules(), seed: int = 0,
+    norm: bool = True, iterations: int = 1,
+) -> SCL:
+    """A model of 8 channels on the tiny backbone, in evaluation mode."""
+    torch.manual_seed(seed)
+    build = {"canet": CANetHead, "pfenet": PFENetHead}[head]
+    return SCL(
+        TinyBackbone(), build(6, n=len(guidance.vectors), d=8, norm=norm), guidance, rules,
+        iterations,
+    ).eval()
+
+
+def random_task(b: int = 2, k: int = 3, size: tuple[int, int] = (44, 52), seed: int = 0):
+    """Support images and masks, query images and masks; each support mask shows something."""
+    g = torch.Generator().manual_seed(seed)
+    images = torch.rand(b, k, 3, *size, generator=g)
+    masks = torch.zeros(b, k, *size, dtype=torch.uint8)
+    for i in range(b):
+        for j in range(k):
+            y, x = torch.randint(0, 12, (2,), generator=g).tolist()
+            masks[i, j, y : y + 24, x : x + 30] = 1
+    query = torch.rand(b, 3, *size, generator=g)
+    return images, masks, query, masks[:, 0].clone()
+
+
+def maps_of(model: SCL, images, masks) -> tuple[Maps, torch.Tensor]:
+    """Support maps and masks of one-shot episodes, as training wants them."""
+    return model.encode(images[:, 0], masks[:, 0]), masks[:, 0]
