@@ -372,10 +372,10 @@ def run_notebook(
     python: "Path | str | None" = None,
     seconds: float = NOTEBOOK_SECONDS,
 ) -> Outcome:
-    """Run one notebook in a process of its own.
+    """Run one notebook in a process of its own; `given` holds (name, value) pairs.
 
     The executed copy is `out/NAME.ipynb`; a run that failed leaves `out/NAME.failed.ipynb`
-    instead. The notebook itself is only read. `given` holds (name, value) pairs.
+    and its log instead. The notebook itself is only read.
     """
     check_parameters(read_notebook(path), given, path.stem)
     out.mkdir(parents=True, exist_ok=True)
@@ -383,22 +383,25 @@ def run_notebook(
     partial, log = out / f".{path.stem}.partial.ipynb", out / f"{path.stem}.log"
     for stale in (done, failed, partial, log):
         stale.unlink(missing_ok=True)
-    command = [str(python or venv_python()), "-m", "papermill", str(path), str(partial)]
-    command += ["-k", "python3", "-l", "python", "--cwd", str(out), "--no-progress-bar"]
-    command += ["--execution-timeout", str(CELL_SECONDS)]
-    for key, value in given:
-        command += ["-p", key, value]
     started = time.monotonic()
-    ok = run_limited(command, log, seconds)
+    ok = run_limited(papermill(python or venv_python(), path, partial, given), log, seconds)
     took = time.monotonic() - started
+    error = "" if ok else describe_failure(partial, log)
+    copy = done if ok else failed
+    if partial.exists():
+        partial.replace(copy)
     if ok:
         log.unlink()
-        partial.replace(done)
-        return Outcome(path.stem, took, True, headline(read_notebook(done)), "", done)
-    error = describe_failure(partial, log)
-    if partial.exists():
-        partial.replace(failed)
-    return Outcome(path.stem, took, False, "", error, failed if failed.exists() else None)
+    said = headline(read_notebook(copy)) if ok else ""
+    return Outcome(path.stem, took, ok, said, error, copy if copy.exists() else None)
+
+
+def papermill(python: "Path | str", source: Path, target: Path, given: Any) -> list[str]:
+    """The command that runs a notebook: kernel, folder and time limit never left to chance."""
+    command = [str(python), "-m", "papermill", str(source), str(target), "--no-progress-bar"]
+    command += ["-k", "python3", "-l", "python", "--cwd", str(target.parent)]
+    command += ["--execution-timeout", str(CELL_SECONDS)]
+    return command + [part for key, value in given for part in ("-p", key, value)]
 
 
 def run_limited(command: list[str], log: Path, seconds: float) -> bool:
@@ -575,14 +578,24 @@ def test(options: argparse.Namespace) -> int:
     workers = ["-n", "2"] if (os.cpu_count() or 1) > 1 else []
     spread = [*workers, "--maxschedchunk", "1"] if workers else []
     command = [str(venv_python()), "-m", "pytest", "-rs", "--durations=10", *spread]
-    return subprocess.call(command + options.extra, cwd=ROOT)
+    return hand_over(command + options.extra)
 
 
 def lab(options: argparse.Namespace) -> int:
     """Open JupyterLab on the notebooks."""
     ensure_installed()
     command = [str(venv_python()), "-m", "jupyterlab", str(NOTEBOOKS), *options.extra]
-    return subprocess.call(command, env=notebook_environment())
+    return hand_over(command, notebook_environment())
+
+
+def hand_over(command: list[str], environment: "dict[str, str] | None" = None) -> int:
+    """Run a program that talks to the person itself; Ctrl-C is its business too."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def install(options: argparse.Namespace) -> int:
