@@ -27,7 +27,7 @@ from .render import SEED, VERSION, View, render_view
 
 INDEX = "toyshop.json"
 FORMAT = 1
-SCALE = 110  # longest side of a stored view, in pixels
+SCALE = 104  # longest side of a stored view, in pixels
 VIEWS, CLUTTER_VIEWS = 64, 12
 _WIDTH = 1040  # of a sheet, in pixels
 _REMEDY = "python -m scl atlas --out FOLDER renders it again (about a minute)"
@@ -64,7 +64,7 @@ class Atlas:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Atlas:
-        """Read and check an atlas (see `default_folder`); ValueError if a file is not as written."""
+        """Read and check an atlas (see `default_folder`); ValueError on a damaged one."""
         folder = Path(path) if path is not None else default_folder()
         index = _read_index(folder)
         held = {name: _checked(folder / name, want) for name, want in index["files"].items()}
@@ -73,6 +73,11 @@ class Atlas:
             for name, entry in index["classes"].items()
         }
         return cls(folder, index["seed"], index["scale"], places, held)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the checked sheets in the folder."""
+        return tuple(self._bytes)
 
     def count(self, cls: str) -> int:
         """How many views of a class (or clutter family) are stored."""
@@ -179,7 +184,7 @@ def _encode(views: list[View]) -> tuple[tuple[Place, ...], bytes, bytes]:
         parts[y : y + h, x : x + w] = view.parts
     webp, png = io.BytesIO(), io.BytesIO()
     Image.fromarray(colour).save(webp, "WEBP", lossless=True, quality=75, method=3, exact=True)
-    image = Image.fromarray(parts, "P")
+    image = Image.fromarray(parts)
     image.putpalette(_PALETTE)
     image.save(png, "PNG", optimize=True)
     return places, webp.getvalue(), png.getvalue()

@@ -97,7 +97,7 @@ FLOORS: dict[str, Pattern] = {
 def _pair(dice: Dice) -> tuple[RGB, RGB]:
     """Two colours of a surface: mostly calm, of any brightness, sometimes strongly apart."""
     base, other = dice.colour(), dice.colour()
-    calm, apart, light = dice.between(0.15, 0.8), dice.between(0.15, 0.7), dice.between(0.5, 1.1)
+    calm, apart, light = dice.between(0.1, 0.55), dice.between(0.12, 0.55), dice.between(0.65, 1.45)
     grey = sum(base) / 3
     base = tuple(min(1.0, (grey + (c - grey) * calm) * light) for c in base)
     return base, tuple(b + (o - b) * apart for b, o in zip(base, other, strict=True))
@@ -129,7 +129,7 @@ def backdrop(dice: Dice, size: int, edge: float) -> Array:
     u, v = np.meshgrid(line - 0.5, line[row:])
     depth = (1.0 - eye) / (v - eye)
     out[row:] = _coat(dice, FLOORS, u * depth, depth * 1.2, 4.0)
-    out[row:] *= (0.75 + 0.3 * (v - edge) / (1 - edge))[..., None]
+    out[row:] *= (0.85 + 0.2 * (v - edge) / (1 - edge))[..., None]
     skirting, tall = dice.colour(), dice.between(0.012, 0.03)
     if dice.chance(0.4):
         board = np.clip((tall - np.abs(line - edge + tall)) * size + 0.5, 0, 1)[:row, None, None]

@@ -372,16 +372,15 @@ def bottle(d: Dice) -> Toy:
     bottom = -(half + long + 0.2) / 2 - 0.1
     top = bottom + 2 * half + slope + 2 * long * 0.6
 
-    def glass(p: Points, more: float = 0.0) -> Array:
-        belly = s.cylinder(s.at(p, y=bottom + half), radius + more, half, 0.08)
-        shoulder = s.frustum(
-            s.at(p, y=bottom + 2 * half + slope / 2 - 0.05), radius * 0.97, neck, slope / 2 + 0.02)
+    def glass(p: Points) -> Array:
+        belly = s.cylinder(s.at(p, y=bottom + half), radius, half, 0.08)
+        rise = s.at(p, y=bottom + 2 * half + slope / 2 - 0.08)
+        shoulder = s.frustum(rise, radius, neck, slope / 2)
         throat = s.cylinder(s.at(p, y=(bottom + half + top) / 2), neck, (top - bottom - half) / 2)
-        return s.blend(s.blend(belly, shoulder, 0.12), throat, 0.12)
+        return s.blend(s.union(belly, shoulder), throat, 0.12)
 
     def label(p: Points) -> Array:
-        ring = s.cylinder(s.at(p, y=bottom + half + at * half), radius + 0.012, tall, 0.01)
-        return ring
+        return s.cylinder(s.at(p, y=bottom + half + at * half), radius + 0.012, tall, 0.01)
 
     def collar(p: Points) -> Array:
         return s.cylinder(s.at(p, y=top - long * 0.45), neck + 0.03, long * 0.22)
@@ -391,7 +390,8 @@ def bottle(d: Dice) -> Toy:
     return toy(
         ("label", label, paint(d, CREAM, often=0.6, fancy=0.7)),
         ("collar", collar, paint(d, fancy=0.3)),
-        ("cap", lambda p: s.cylinder(s.at(p, y=top), neck + 0.05, cap, 0.03), plain(d, RED, YELLOW)),
+        ("cap", lambda p: s.cylinder(s.at(p, y=top), neck + 0.05, cap, 0.03),
+         plain(d, RED, YELLOW)),
         ("glass", glass, shine),
         elevation=(2, 28), roll=(-30, 30),
     )  # fmt: skip
@@ -482,10 +482,10 @@ def lamp(d: Dice) -> Toy:
         ("trim", trim, paint(d, fancy=0.2)),
         ("shade", shade, Material(cloth.colour, cloth.accent, cloth.pattern, cloth.count,
                                   cloth.axis, 0.05, glow)),
-        ("bulb", lambda p: s.sphere(s.at(p, y=hang), 0.15), Material((1.0, 0.95, 0.75), glow=0.5)),
+        ("bulb", lambda p: s.sphere(s.at(p, y=hang - half), 0.16), Material(CREAM, glow=0.4)),
         ("base", base, paint(d, fancy=0.4) if d.chance(0.6) else wood(d)),
         ("pole", pole, metal(d) if d.chance(0.6) else wood(d)),
-        elevation=(-8, 24), roll=(-10, 10),
+        elevation=(-24, 20), roll=(-10, 10),
     )  # fmt: skip
 
 
@@ -661,7 +661,8 @@ def fish(d: Dice) -> Toy:
         return s.sphere(s.at(s.mirror(p, "z"), 0.15 + long * 0.62, 0.12, flat * 0.66), 0.12)
 
     def pupils(p: Points) -> Array:
-        return s.sphere(s.at(s.mirror(p, "z"), 0.17 + long * 0.64, 0.12, flat * 0.66 + 0.075), 0.075)
+        q = s.at(s.mirror(p, "z"), 0.17 + long * 0.64, 0.12, flat * 0.66 + 0.075)
+        return s.sphere(q, 0.075)
 
     skin = paint(d, ORANGE, SKY, fancy=0.0)
     pattern = d.pick(("stripes", "stripes", "dots", "plain", "checks"))
@@ -684,7 +685,7 @@ def fish(d: Dice) -> Toy:
 def fir_tree(d: Dice) -> Toy:
     """A fir in a pot: tiers of branches, baubles, a star and a trunk."""
     tiers, wide, shrink = d.pick((3, 3, 4)), d.between(0.6, 0.82), d.between(0.62, 0.74)
-    stub, points, depth = d.between(0.2, 0.34), d.pick((7, 9, 11)), d.between(0.0, 0.07)
+    stub, points, depth = d.between(0.28, 0.42), d.pick((7, 9, 11)), d.between(0.0, 0.07)
     size, potted, phase = d.between(0.07, 0.1), d.chance(0.45), d.between(0, 2)
     bottom, dressed = -0.95 + stub, d.chance(0.75)
     rise = (0.95 - bottom) / tiers
@@ -708,19 +709,20 @@ def fir_tree(d: Dice) -> Toy:
         return s.union(*rows)
 
     def star(p: Points) -> Array:
-        q = s.at(p, y=1.03)
+        q = s.at(p, y=1.06)
         x, y, z = s.lying_z(s.spin(s.lying_z(q), 5, 1.5708))
-        return s.common(0.86 * x + 0.5 * abs(y) + 0.9 * abs(z) - 0.115, abs(z) - 0.06) * 0.9
+        return s.common(0.385 * x + 0.923 * abs(y) + 0.3 * abs(z) - 0.082, abs(z) - 0.055) * 0.9
 
     leaf = d.colour(*GREENS, SNOW, often=0.6)
     shadow = tuple(c * 0.7 for c in leaf)
-    foliage = Material(leaf, shadow, d.pick(("plain", "cloudy", "stripes")), d.between(4, 7), 1, 0.1)
+    look, fine = d.pick(("plain", "cloudy", "stripes")), d.between(4, 7)
+    foliage = Material(leaf, shadow, look, fine, 1, 0.1)
     return toy(
         ("star", star, plain(d, YELLOW, often=0.7, gloss=0.8)),
         ("baubles", baubles, plain(d, RED, YELLOW, often=0.4, gloss=1.0)) if dressed else None,
         ("pot", lambda p: s.frustum(s.at(p, y=-0.95), 0.2, 0.3, 0.17, 0.02), paint(d, RED))
         if potted else None,
-        ("trunk", lambda p: s.cylinder(s.at(p, y=-0.85), 0.12, 0.25), wood(d)),
+        ("trunk", lambda p: s.cylinder(s.at(p, y=-0.8), 0.13, 0.3), wood(d)),
         ("needles", needles, foliage),
         elevation=(-4, 24), roll=(-8, 8),
     )  # fmt: skip
@@ -833,7 +835,7 @@ def ice_cream(d: Dice) -> Toy:
 
     def scoop(p: Points, height: float, radius: float) -> Array:
         q = s.at(p, y=height)
-        lumps = s.noise(tuple(v * 6.0 for v in q), 3) * bump
+        lumps = np.sin(q[0] * 9.0) * np.sin(q[1] * 9.0) * np.sin(q[2] * 9.0 + 1.0) * bump
         skirt = s.torus(s.at(q, y=-radius * 0.5), radius * 0.86, 0.1)
         return (s.blend(s.sphere(q, radius), skirt, 0.08) - lumps) * 0.9
 
@@ -846,12 +848,12 @@ def ice_cream(d: Dice) -> Toy:
         q = s.turn_z(s.at(p, 0.1, top + crest * 0.75, -0.12), stick)
         return s.cylinder(s.at(q, y=0.22), 0.075, 0.42, 0.02)
 
+    crisp = Material(d.colour((0.8, 0.55, 0.3)), d.colour(BROWNS[2]), "slanted", 5.0)
     cone = Material(d.colour((0.85, 0.6, 0.3)), d.colour(BROWNS[0], often=0.8), "waffle", 4.0)
     return toy(
         ("cherry", lambda p: s.sphere(s.at(p, y=top + crest + 0.1), 0.15),
          plain(d, RED, often=0.7, gloss=1.0)) if cherry else None,
-        ("wafer", biscuit, Material(d.colour((0.8, 0.55, 0.3)), d.colour(BROWNS[2]), "slanted", 5.0))
-        if wafer else None,
+        ("wafer", biscuit, crisp) if wafer else None,
         ("sauce", sauce, plain(d, BROWNS[2], RED, often=0.6, gloss=0.9)) if runny else None,
         ("cone", lambda p: s.frustum(s.at(p, y=rim - long), 0.05, wide, long, 0.03), cone),
         ("scoop", lambda p: scoop(p, low, ball), paint(d, CREAM, (0.95, 0.6, 0.7), fancy=0.3)),
@@ -879,8 +881,8 @@ def flower(d: Dice) -> Toy:
         return s.ellipsoid(s.at(facing(p), y=0.05), heart, 0.13, heart)
 
     def stem(p: Points) -> Array:
-        low = s.rod(p, (0, -0.8, 0), (-bow * 0.4, -0.2, 0.0), 0.05)
-        return s.blend(low, s.rod(p, (-bow * 0.4, -0.2, 0.0), (bow, tall, 0.05), 0.05), 0.05)
+        low = s.rod(p, (0, -0.8, 0), (-bow * 0.4, -0.2, 0.0), 0.06)
+        return s.blend(low, s.rod(p, (-bow * 0.4, -0.2, 0.0), (bow, tall, 0.05), 0.06), 0.05)
 
     def leaves(p: Points) -> Array:
         q = s.turn_z(s.at(s.mirror(p, "x"), 0.02, -0.42), leafy)

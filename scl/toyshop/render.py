@@ -93,7 +93,7 @@ def _nearest(toy: Toy, p: Points) -> Array:
 
 
 def _rays(shot: _Shot, u: Array, v: Array) -> tuple[Points, Points]:
-    """Origins (all the eye) and unit directions in toy axes, for points (u, v) of the plane z = 0."""
+    """The eye and unit directions in toy axes, through points (u, v) of the plane z = 0."""
     length = np.sqrt(u * u + v * v + np.float32(EYE * EYE))
     ahead = _to_toy(shot, (u / length, v / length, np.float32(-EYE) / length))
     zero = np.zeros(1, np.float32)
@@ -122,7 +122,7 @@ def _march(toy: Toy, eye: Points, ahead: Points, start: Array, close: float,
 
 
 def _grid(window: tuple[float, float, float], nx: int, ny: int) -> tuple[Array, Array]:
-    """Pixel centres of a window (left, top, pixel side) as flat float32 arrays u, v (row by row)."""
+    """Pixel centres of a window (left, top, pixel side): flat float32 u and v, row by row."""
     left, top, pixel = window
     u = np.float32(left) + (np.arange(nx, dtype=np.float32) + 0.5) * np.float32(pixel)
     v = np.float32(top) - (np.arange(ny, dtype=np.float32) + 0.5) * np.float32(pixel)

@@ -21,7 +21,7 @@ from .sdf import Array, lattice
 LEAST_SIZE = 32  # pixels
 _JUDGED = 96  # side at which visibility is judged, in pixels
 # Stricter than the promised 35 % of the target and 3 % of the picture: sizes differ a little.
-_TARGET_SEEN, _TARGET_AREA = 0.42, 0.036
+_TARGET_SEEN, _TARGET_AREA = (0.42, 0.95), 0.036
 _OTHER_SEEN, _OTHER_AREA = 0.25, 0.012
 
 
@@ -144,10 +144,10 @@ def _target(atlas: Atlas, dice: Dice, seed: int, cls: str, index: int, edge: flo
     """The target in its place: any view in turn, never too small to learn from."""
     order = Dice("order", seed, cls).shuffled(range(atlas.count(cls)))
     view = order[index % len(order)]
-    item = _item(atlas, cls, view, 1, dice.between(0.38, 0.85), lit)
+    item = _item(atlas, cls, view, 1, dice.between(0.38, 0.81), lit)
     share = float((atlas.view(cls, view).alpha >= 128).mean()) * item.width * item.height
     span = max(item.width, item.height)
-    grown = min(0.85, span * max(1.0, (0.075 / share) ** 0.5))
+    grown = min(0.81, span * max(1.0, (0.075 / share) ** 0.5))
     item = _item(atlas, cls, view, 1, grown, lit)
     return _placed(dice, item, edge, dice.between(-0.08, 0.0))
 
@@ -163,32 +163,34 @@ def _lay_out(atlas: Atlas, seed: int, cls: str, index: int, others: list[str]) -
     stage = Dice("stage", seed, cls, index)
     edge, lit = stage.between(0.34, 0.62), stage.pick((-1, 1))
     items = [_target(atlas, stage, seed, cls, index, edge, lit)]
+    least = stage.between(*_TARGET_SEEN)  # some scenes are easy, some hide much of the target
     cast = Dice("cast", seed, cls, index, "|".join(others))
     names = cast.shuffled(others)[: cast.pick((1, 2, 2, 3))]
     for label, name in enumerate(names, 2):
-        items = _joined(atlas, cast, items, name, label, edge, lit)
+        items = _joined(atlas, cast, items, name, label, edge, lit, least)
     for _ in range(cast.below(4)):
-        items = _joined(atlas, cast, items, cast.pick(tuple(CLUTTER)), 0, edge, lit)
+        items = _joined(atlas, cast, items, cast.pick(tuple(CLUTTER)), 0, edge, lit, least)
     return _Layout(tuple(items), edge, lit)
 
 
 def _joined(atlas: Atlas, dice: Dice, items: list[_Item], cls: str, label: int, edge: float,
-            lit: int) -> list[_Item]:  # fmt: skip
-    """The items with one more toy, wherever everything stays visible; unchanged if nowhere."""
+            lit: int, least: float) -> list[_Item]:  # fmt: skip
+    """The items with one more toy where everything stays visible; unchanged if there is no room."""
     view = dice.below(atlas.count(cls))
     low, high = (0.36, 0.75) if label else (0.1, 0.26)
-    for attempt in range(60 if label == 2 else 12):
-        shrink = 0.97**attempt
-        span = dice.between(low, max(low, high * shrink)) * (1 if attempt < 30 else 0.75)
+    first = label == 2  # every scene has a distractor: try long, then smaller and less choosy
+    for attempt in range(400 if first else 12):
+        late = attempt >= 40
+        span = dice.between(low, max(low, high * 0.97**attempt)) * (0.6 if late else 1.0)
         item = _placed(dice, _item(atlas, cls, view, label, span, lit), edge, -0.1)
         # Farther things stand higher in the picture and are painted first.
         tried = sorted([*items, item], key=lambda each: each.foot)
-        if _all_seen(atlas, tried):
+        if _all_seen(atlas, tried, _TARGET_SEEN[0] if late else least):
             return tried
     return items
 
 
-def _all_seen(atlas: Atlas, items: list[_Item]) -> bool:
+def _all_seen(atlas: Atlas, items: list[_Item], least: float) -> bool:
     """Whether every labelled item shows enough of itself, judged on a small grid."""
     front = np.zeros((_JUDGED, _JUDGED), np.uint8)
     whole = {}
@@ -201,8 +203,9 @@ def _all_seen(atlas: Atlas, items: list[_Item]) -> bool:
     for place, item in enumerate(items, 1):
         if item.label:
             share, area = seen[place] / max(1, whole[place]), seen[place] / _JUDGED**2
-            least = (_TARGET_SEEN, _TARGET_AREA) if item.label == 1 else (_OTHER_SEEN, _OTHER_AREA)
-            if share < least[0] or area < least[1]:
+            target = item.label == 1
+            wanted = (least, _TARGET_AREA) if target else (_OTHER_SEEN, _OTHER_AREA)
+            if share < wanted[0] or area < wanted[1]:
                 return False
     return True
 
@@ -297,8 +300,8 @@ def _paste(picture: Array, objects: Array, parts: Array, item: _Item, rgba: Arra
     """Put a sprite on top of the picture and its masks, in place."""
     outer, inner = _clipped(_box(item, len(picture)), len(picture))
     sprite = rgba[inner]
-    cover = sprite[..., 3:].astype(np.float32) / np.float32(255)
-    picture[outer] += (sprite[..., :3].astype(np.float32) / np.float32(255) - picture[outer]) * cover
+    rgb, cover = np.split(sprite.astype(np.float32) / np.float32(255), [3], -1)
+    picture[outer] += (rgb - picture[outer]) * cover
     solid = sprite[..., 3] >= 128
     objects[outer][solid] = item.label
     parts[outer][solid] = part[inner][solid]
@@ -309,7 +312,7 @@ def _developed(dice: Dice, picture: Array) -> Array:
     size = len(picture)
     gain, contrast, dusk = dice.between(0.86, 1.14), dice.between(0.88, 1.14), dice.between(0, 0.5)
     tint = [gain * dice.between(0.94, 1.06) for _ in range(3)]
-    noise, salt = dice.between(0.01, 0.05), dice.below(1 << 20)
+    noise, salt = dice.between(0.008, 0.035), dice.below(1 << 20)
     line = (np.arange(size, dtype=np.float32) + 0.5) / np.float32(size) - 0.5
     corner = (line * line)[:, None] + line * line
     out = picture * np.array(tint, np.float32) * (1 - dusk * corner)[..., None]

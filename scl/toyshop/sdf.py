@@ -22,7 +22,7 @@ Vec = tuple[float, float, float]
 
 def at(p: Points, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Points:
     """Space in which the origin lies at (x, y, z)."""
-    return p[0] - x, p[1] - y, p[2] - z
+    return p[0] - x if x else p[0], p[1] - y if y else p[1], p[2] - z if z else p[2]
 
 
 def turn_x(p: Points, degrees: float) -> Points:
