@@ -596,6 +596,9 @@ def hand_over(command: list[str], environment: "dict[str, str] | None" = None) -
             return process.wait()
         except KeyboardInterrupt:
             continue
+        except SystemExit:
+            stop_politely(process)
+            raise
 
 
 def install(options: argparse.Namespace) -> int:
@@ -645,4 +648,6 @@ def main(arguments: "list[str] | None" = None) -> int:
 
 
 if __name__ == "__main__":
+    # Being ended from outside unwinds like an interrupt, so that no pip or kernel is left behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     sys.exit(main())
