@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-
 class Backbone(Protocol):
     """What a method needs of a feature extractor."""
 
@@ -52,7 +51,14 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, expand: int, skip: bool
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int,
+        dilation: int,
+        expand: int,
+        skip: bool,
     ):
         super().__init__()
         wide = c_in * expand

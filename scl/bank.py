@@ -63,7 +63,7 @@ class FeatureBank:
         device = self.masks.device
         supports = torch.tensor([e.supports for e in episodes], device=device)
         queries = torch.tensor([e.query for e in episodes], device=device)
-        maps, masks = _take(self.maps, supports), self.masks[supports]
+        maps, masks = take_maps(self.maps, supports), self.masks[supports]
         if wrong:
             if self.wrong_masks is None or wrong > supports.shape[1]:
                 raise ValueError(
@@ -74,11 +74,12 @@ class FeatureBank:
             if maps.masked is not None:
                 maps.masked[:, :wrong] = self.wrong_maps.masked[supports[:, :wrong]]
         labels = torch.tensor([e.label for e in episodes])
-        query = _take(self.maps, queries)._replace(masked=None)
+        query = take_maps(self.maps, queries)._replace(masked=None)
         return Batch(maps, masks, query, self.masks[queries], labels)
 
 
-def _take(maps: Maps, index: Tensor) -> Maps:
+def take_maps(maps: Maps, index: Tensor) -> Maps:
+    """The maps of the items at `index`, whose shape becomes the leading dimensions."""
     return Maps(*(None if m is None else m[index] for m in maps))
 
 
@@ -91,4 +92,5 @@ def _encode(
     for start in tqdm(starts, desc="features", disable=not progress, leave=False):
         chunk = torch.stack([image_tensor(im) for im in images[start : start + batch]])
         parts.append(model.encode(chunk.to(masks.device), masks[start : start + batch]))
-    return Maps(*(None if p[0] is None else torch.cat(p).contiguous() for p in zip(*parts)))
+    columns = zip(*parts, strict=True)
+    return Maps(*(None if c[0] is None else torch.cat(c).contiguous() for c in columns))

@@ -19,11 +19,12 @@ class ModelConfig:
     """Everything that decides the shape and the behaviour of a model.
 
     head: "canet" or "pfenet"; d: width of the head (256 in the paper); stride: of the backbone;
-    norm: GroupNorm in the head; dropout: of its reduced channels; iterations: refinement passes of the query (CANet).
+    norm: GroupNorm in the head; dropout: of its reduced channels; iterations: refinement passes
+    of the query (CANet).
     """
 
     head: str = "canet"
-    d: int = 24
+    d: int = 16
     stride: int = 8
     norm: bool = True
     dropout: float = 0.0

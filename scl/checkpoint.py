@@ -41,7 +41,8 @@ def write_atomically(path: Path, write) -> None:
             "choose a folder that can be written to and has space"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
 
 
 def write_json(path: Path, record: dict) -> None:
@@ -60,7 +61,7 @@ def save_checkpoint(
     weights = Path(path).with_suffix(".safetensors")
     if weights.exists() and not overwrite:
         raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
-    state = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
+    state = {n: v.detach().cpu().contiguous() for n, v in model.head.state_dict().items()}
     write_atomically(weights, lambda temporary: save_file(state, temporary))
     record = {
         "model": config.to_dict(),
@@ -102,7 +103,8 @@ def load_checkpoint(
     config = ModelConfig.from_dict(record["model"])
     if expected is not None:
         _compare(weights, config.to_dict(), expected.to_dict())
-    if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != record["sha256"]:
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+    if found != record["sha256"]:
         raise ValueError(f"{weights} is missing or differs from its record: save or copy it again")
     model = build_model(config, backbone=backbone)
     try:

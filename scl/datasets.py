@@ -39,7 +39,8 @@ class ToyshopSet:
         self.atlas, self.seed, self.size = atlas, seed, size
         self.labels = [int(label) for label in labels for _ in range(per_class)]
         self._index = [start + i for _ in labels for i in range(per_class)]
-        self._allowed = tuple(CLASSES[i] for i in (range(len(CLASSES)) if allowed is None else allowed))
+        every = range(len(CLASSES))
+        self._allowed = tuple(CLASSES[i] for i in (every if allowed is None else allowed))
         self._scenes: dict[int, Scene] = {}
 
     def __len__(self) -> int:

@@ -6,8 +6,6 @@ background. Everything else is a sum of them, so totals are exact however work w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,19 +54,26 @@ def fb_iou(counts: np.ndarray) -> float:
     return float((f_inter / max(f_union, 1) + b_inter / max(b_union, 1)) / 2)
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], float],
-    size: int,
-    generator: np.random.Generator,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of a statistic of `size` episodes.
+def resample(episodes: int, generator: np.random.Generator, draws: int = 1000) -> np.ndarray:
+    """Bootstrap weights [draws, episodes]: how often each episode is drawn, with replacement."""
+    return generator.multinomial(episodes, np.full(episodes, 1 / episodes), size=draws)
 
-    statistic: takes episode indices (with repetition) and returns a number; for a paired
-    difference it indexes both methods with the same episodes.
+
+def weighted_miou(counts: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """mIoU of every draw, [draws] in 0..1. Two methods under the same weights are paired.
+
+    A class of which a draw holds no episode is left out of that draw's mean.
     """
-    values = [statistic(generator.integers(size, size=size)) for _ in range(draws)]
+    counts, labels = np.asarray(counts), np.asarray(labels)
+    member = labels[:, None] == np.unique(labels)[None]
+    intersection = weights @ (member * counts[:, :1])
+    union = weights @ (member * counts[:, 1:2])
+    ratio = np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
+    return np.nanmean(ratio, axis=1)
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap draws."""
     tail = 50 * (1 - level)
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)

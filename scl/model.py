@@ -151,7 +151,9 @@ class SCL(nn.Module):
         vectors = guiding_vectors(features, v_s, found, lost, self.guidance, self.rules)
         return SelfGuide(v_s, first, found, lost, vectors)
 
-    def second_pass(self, features: Tensor, vectors: Tensor, first: Prediction | None) -> Prediction:
+    def second_pass(
+        self, features: Tensor, vectors: Tensor, first: Prediction | None
+    ) -> Prediction:
         """Eq. 8-9: the support image once more, under the guiding vectors."""
         borrowed = first.pyramid if self.rules.second_pyramid == "first" and first else ()
         return self.head.support(features, vectors, borrowed)

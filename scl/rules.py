@@ -87,7 +87,7 @@ class Rules:
     own_score: bool = True
     fused: Literal["logits", "probabilities"] = "logits"
     divisor: float | None = None
-    loss_size: Literal["feature", "image"] = "image"
+    loss_size: Literal["feature", "image"] = "feature"
     auxiliary_loss: float = 0.0
 
     def __post_init__(self) -> None:

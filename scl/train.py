@@ -54,7 +54,10 @@ def train(
             "retraining: use condition and segment)"
         )
     device = pick_device(device)
-    model.to(device, memory_format=torch.channels_last).train()
+    model.to(device)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    model.train()
     optimiser = torch.optim.AdamW(
         model.head.parameters(), lr=config.lr, weight_decay=config.weight_decay
     )

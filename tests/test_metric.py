@@ -5,7 +5,15 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
 
-from scl.metric import bootstrap, class_iou, count_pixels, fb_iou, mean_iou
+from scl.metric import (
+    class_iou,
+    count_pixels,
+    fb_iou,
+    interval,
+    mean_iou,
+    resample,
+    weighted_miou,
+)
 
 
 def case(episodes=9, seed=0, ignore=True):
@@ -49,11 +57,28 @@ def test_totals_do_not_depend_on_how_work_is_shared():
     assert torch.equal(whole, parts)
 
 
-def test_bootstrap_covers_the_mean_and_shrinks_with_more_episodes():
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = bootstrap(lambda i: values[i].mean(), 400, np.random.default_rng(1))
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+def test_weighted_miou_is_the_metric_of_the_repeated_episodes():
+    predicted, mask, labels = case()
+    counts = count_pixels(predicted, mask).numpy()
+    weights = resample(9, np.random.default_rng(0), draws=5)
+    assert (weights.sum(axis=1) == 9).all()
+    for row, value in zip(weights, weighted_miou(counts, labels, weights), strict=True):
+        again = np.repeat(np.arange(9), row)
+        assert value == pytest.approx(mean_iou(counts[again], labels[again]))
+
+
+def test_the_interval_covers_the_value_and_shrinks_with_more_episodes():
+    rng = np.random.default_rng(1)
+    widths = []
+    for episodes in (100, 400):
+        hits = rng.integers(0, 101, size=episodes)
+        counts = np.stack([hits, np.full(episodes, 100)], axis=1)
+        labels = np.zeros(episodes, int)
+        draws = weighted_miou(counts, labels, resample(episodes, rng))
+        low, high = interval(draws)
+        assert low < hits.mean() / 100 < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
 
 
 def test_nothing_to_score_and_shapes_that_differ_are_named():

@@ -1,0 +1,118 @@
+"""Command line: python -m scl COMMAND. Errors are one line that says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run, and turn a ValueError into one line and exit status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.call(options) or 0
+    except ValueError as error:
+        print(f"scl: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scl", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    atlas = commands.add_parser("atlas", help="render the atlas of toys again, or compare two")
+    atlas.add_argument("--out", type=Path, required=True, help="folder to write to")
+    atlas.add_argument("--processes", type=int, default=2)
+    atlas.add_argument("--overwrite", action="store_true")
+    atlas.add_argument("--compare", action="store_true", help="compare with the shipped one")
+    atlas.set_defaults(call=_atlas)
+
+    sheet = commands.add_parser("sheet", help="draw the contact sheet of Toyshop")
+    sheet.add_argument("--out", type=Path, required=True, help="picture to write")
+    sheet.set_defaults(call=_sheet)
+
+    run = commands.add_parser("run", help="compute cells of the tables, or list the missing ones")
+    run.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
+    run.add_argument("--variant", nargs="+", help="default: all")
+    run.add_argument("--fold", type=int, help="default: all")
+    run.add_argument("--seed", type=int, help="default: all")
+    run.add_argument("--tuning", action="store_true", help="choose settings on held-out classes")
+    run.add_argument("--list", action="store_true", help="print the missing cells, run nothing")
+    run.add_argument("--all", action="store_true", help="run every missing cell")
+    run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
+    run.add_argument("--root", help="folder of photographs (with --data photos)")
+    run.add_argument("--results", type=Path, help="default: the results folder of the course")
+    run.set_defaults(call=_run)
+
+    table = commands.add_parser("table", help="print the tables of the stored cells")
+    table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
+    table.add_argument("--results", type=Path)
+    table.set_defaults(call=_table)
+    return parser
+
+
+def _atlas(options: argparse.Namespace) -> None:
+    from scl.toyshop.atlas import Atlas, compare, rebuild
+
+    rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
+    if options.compare:
+        found = compare(Atlas.load(), Atlas.load(options.out))
+        print(f"{100 * found.close:.3f} % of pixels within one grey level, "
+              f"worst mask IoU {found.worst_iou:.5f}")
+
+
+def _sheet(options: argparse.Namespace) -> None:
+    from scl.checkpoint import write_atomically
+    from scl.toyshop import Atlas
+    from scl.toyshop.sheet import contact_sheet
+
+    picture = contact_sheet(Atlas.load())
+    kind = "PNG" if options.out.suffix.lower() == ".png" else "JPEG"
+    write_atomically(options.out, lambda path: picture.save(path, kind, quality=88))
+    print(f"wrote {options.out}, {picture.size[0]} x {picture.size[1]} pixels")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from scl.experiments import RESULTS, grid, missing, run_all, run_cell
+
+    results = options.results or RESULTS
+    cells = [cell for cell in grid(options.data, options.head) if _wanted(cell, options)]
+    if not cells:
+        raise ValueError("no cell fits these options: see --help for folds, seeds and variants")
+    if options.list:
+        for cell in missing(cells, results):
+            print(cell.path(results).name)
+        return 0
+    if options.all:
+        failed = run_all(cells, options.jobs, results, options.root)
+        print(f"{len(cells) - len(failed)} of {len(cells)} cells are there")
+        return 1 if failed else 0
+    for cell in cells:
+        print(run_cell(cell, results=results, root=options.root, progress=False), flush=True)
+    return 0
+
+
+def _wanted(cell, options: argparse.Namespace) -> bool:
+    """Does a cell fit the options? Without --all and --list, tuning is a choice of its own."""
+    if options.tuning != cell.tuning and not ((options.all or options.list) and not options.tuning):
+        return False
+    return (
+        (options.variant is None or cell.variant in options.variant)
+        and (options.fold is None or cell.fold == options.fold)
+        and (options.seed is None or cell.seed == options.seed)
+    )
+
+
+def _table(options: argparse.Namespace) -> None:
+    from scl.experiments import RESULTS
+    from scl.tables import report
+
+    print(report(options.data, options.head, options.results or RESULTS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Every picture of the course. Functions take arrays and return a Figure; nothing is global.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; every region also has
+an outline or a label, so that no picture needs its colours.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scl.vectors import IGNORE
+
+ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
+    "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F",
+)  # fmt: skip
+FOUND, LOST, TRUTH, PREDICTED = BLUE, ORANGE, GREEN, PURPLE
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+
+
+def grow(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge a map [h, w] to [H, W] without smoothing, so that cells stay visible."""
+    rows = (np.arange(size[0]) * cells.shape[0]) // size[0]
+    columns = (np.arange(size[1]) * cells.shape[1]) // size[1]
+    return np.asarray(cells)[rows][:, columns]
+
+
+def overlay(
+    image: np.ndarray, regions: Mapping[str, np.ndarray], strength: float = 0.6
+) -> np.ndarray:
+    """Tint regions of an image; the rest is dimmed.
+
+    image: H x W x 3 uint8; regions: colour ("#RRGGBB") to a boolean mask of any size.
+    Returns H x W x 3 uint8.
+    """
+    out = image.astype(float) * 0.45
+    for colour, region in regions.items():
+        inside = grow(np.asarray(region) == 1, image.shape[:2])
+        tinted = (1 - strength) * image + strength * _rgb(colour)
+        out = np.where(inside[..., None], tinted, out)
+        out[_edge(inside)] = _rgb(colour) * 0.5 + 127
+    return out.clip(0, 255).astype(np.uint8)
+
+
+def _edge(inside: np.ndarray) -> np.ndarray:
+    """Pixels of a region that touch what is outside it."""
+    padded = np.pad(inside, 1, mode="edge")
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~core
+
+
+def panels(
+    pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 0, side: float = 1.9
+) -> Figure:
+    """Pictures in a grid, each under its title. H x W x 3 uint8, or H x W maps in 0..1."""
+    columns = columns or len(pictures)
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(side * columns, (side + 0.28) * rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, picture, title in zip(axes, pictures, titles, strict=False):
+        axis.imshow(picture, cmap="cividis", vmin=0, vmax=1 if picture.ndim == 2 else None)
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def episode_figure(
+    support_images: Sequence[np.ndarray],
+    support_masks: Sequence[np.ndarray],
+    query_image: np.ndarray,
+    query_mask: np.ndarray,
+    label: str,
+) -> Figure:
+    """An episode as the model meets it: supports with their masks, then the query and its truth."""
+    pictures = [overlay(i, {TRUTH: m}) for i, m in zip(support_images, support_masks, strict=True)]
+    titles = [f"support {k + 1}: {label}" for k in range(len(pictures))]
+    known = np.where(query_mask == IGNORE, 0, query_mask)
+    pictures += [query_image, overlay(query_image, {TRUTH: known})]
+    return panels(pictures, [*titles, "query", "query, truth (hidden)"])
+
+
+def grid_of_numbers(
+    tables: Mapping[str, np.ndarray], highlight: np.ndarray | None = None
+) -> Figure:
+    """Small tables of numbers side by side; highlighted cells are tinted."""
+    figure = Figure(figsize=(2.2 * len(tables), 2.4), layout="constrained")
+    for axis, (name, table) in zip(figure.subplots(1, len(tables)), tables.items(), strict=True):
+        shown = np.zeros(table.shape) if highlight is None else highlight
+        axis.imshow(shown, cmap="Oranges", vmin=0, vmax=2.5)
+        for (y, x), value in np.ndenumerate(table):
+            axis.text(x, y, f"{value:g}", ha="center", va="center", fontsize=12)
+        axis.set_title(name, fontsize=10)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure
+
+
+def found_lost_figure(
+    image: np.ndarray,
+    mask: np.ndarray,
+    probability: np.ndarray,
+    threshold: float = 0.5,
+    label: str = "support",
+) -> Figure:
+    """Figure 4 of the paper for one support: mask, first prediction, found and lost regions.
+
+    image: H x W x 3 uint8; mask: h x w, shrunk; probability: h x w, of the first support
+    prediction (Eq. 3); threshold: 0.5 is the argmax of Eq. 4.
+    """
+    predicted = probability > threshold
+    found, lost = (mask == 1) & predicted, (mask == 1) & ~predicted
+    share = found.sum() / max((mask == 1).sum(), 1)
+    return panels(
+        [
+            overlay(image, {TRUTH: mask}),
+            overlay(image, {PREDICTED: predicted}),
+            overlay(image, {FOUND: found}),
+            overlay(image, {LOST: lost}),
+        ],
+        [
+            f"{label}: mask",
+            f"first prediction > {threshold:.2f}",
+            f"primary: {100 * share:.0f} % found",
+            f"auxiliary: {100 * (1 - share):.0f} % lost",
+        ],
+        side=2.1,
+    )
+
+
+def probability_figure(
+    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> Figure:
+    """An image with its mask, and maps in 0..1 beside it on one colour scale."""
+    pictures = [overlay(image, {TRUTH: mask}), *(grow(m, image.shape[:2]) for m in maps.values())]
+    figure = panels(pictures, ["truth", *maps], side=2.1)
+    shown = figure.axes[1].images[0]
+    figure.colorbar(shown, ax=figure.axes, shrink=0.8, label="0 = no, 1 = yes")
+    return figure
+
+
+def curves(
+    history: Sequence[Mapping[str, float]], names: Sequence[str], smooth: int = 15
+) -> Figure:
+    """Losses over training steps, each a running mean, told apart by dashes too."""
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axis = figure.subplots()
+    dashes = ("-", "--", ":", "-.")
+    for name, colour, dash in zip(names, (BLUE, VERMILION, GREEN, PURPLE), dashes, strict=False):
+        values = np.array([record[name] for record in history])
+        kernel = np.ones(min(smooth, len(values))) / min(smooth, len(values))
+        axis.plot(np.convolve(values, kernel, mode="valid"), dash, color=colour, label=name)
+    axis.set(xlabel="training step", ylabel="cross-entropy", ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def whiskers(
+    rows: Mapping[str, tuple[float, float, float]], xlabel: str, zero: bool = False
+) -> Figure:
+    """One value with its interval per row: name to (value, low, high)."""
+    figure = Figure(figsize=(6.4, 0.42 * len(rows) + 0.9), layout="constrained")
+    axis: Axes = figure.subplots()
+    for place, (value, low, high) in enumerate(rows.values()):
+        axis.plot([low, high], [place, place], color=BLUE, lw=2)
+        axis.plot([value], [place], "o", color=BLUE)
+        text = f"{value:.1f}"
+        axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center")
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.invert_yaxis()
+    axis.set_xlabel(xlabel)
+    axis.margins(x=0.15)
+    if zero:
+        axis.axvline(0, color=GREY, lw=1)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
+    """Grouped bars: group to (name to value). Values stand on the bars."""
+    names = list(next(iter(groups.values())))
+    figure = Figure(figsize=(1.6 + 1.5 * len(groups), 2.9), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(names)
+    for i, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN, PURPLE), strict=False)):
+        places = np.arange(len(groups)) + (i - (len(names) - 1) / 2) * width
+        drawn = axis.bar(places, [group[name] for group in groups.values()], width * 0.92,
+                         color=colour, label=name)
+        axis.bar_label(drawn, fmt="%.0f", fontsize=8)
+    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set_ylabel(ylabel)
+    if len(names) > 1:
+        axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100) -> bytes:
+    """The figure as a JPEG (a fifth of a PNG's size for photographs) or PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    options = {"pil_kwargs": {"quality": 88}} if kind == "jpeg" else {}
+    figure.savefig(buffer, format=kind, dpi=dpi, **options)
+    return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Put a figure into a notebook; alt says in words what it shows."""
+    from IPython.display import Image, display
+
+    display(Image(to_bytes(figure), format="jpeg", alt=alt))

@@ -1,0 +1,302 @@
+"""One runner for every stored table.
+
+A cell is (data, head, variant, fold, seed). Running a cell writes one JSON and does nothing if it
+is there already, so any scheduler can take the missing ones (`python -m scl run --list`).
+
+Settings are chosen once per fold and variant on base classes held out for it ("tuning" cells);
+final cells train on all base classes. Novel classes choose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from scl.backbones import EfficientNetLite0
+from scl.bank import FeatureBank
+from scl.baselines import all_foreground, choose_threshold, cosine_method
+from scl.build import ModelConfig, build_model
+from scl.checkpoint import versions, write_json
+from scl.datasets import FolderDataset, ToyshopSet
+from scl.episode import Dataset, EpisodeSampler
+from scl.evaluate import Result, evaluate
+from scl.folds import FOLDS, Split, split_classes
+from scl.model import SCL
+from scl.rules import SELF_GUIDED, V_S, V_S_L1, Guidance
+from scl.toyshop import CLASSES, Atlas
+from scl.train import TrainConfig, train
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SEEDS = (0, 1, 2)
+FUSIONS = ("average", "vectors", "cross")
+
+# The variants of the table. The last one trains for as many seconds as "scl", not as many steps.
+GUIDED: dict[str, Guidance] = {
+    "v_s": V_S,
+    "v_s+L1": V_S_L1,
+    "scl": SELF_GUIDED,
+    "v_s-seconds": V_S,
+}
+UNTRAINED = ("foreground", "cosine")
+VARIANTS = UNTRAINED + tuple(GUIDED)
+FIVE_SHOT = ("cosine", "v_s", "v_s+L1", "scl")  # those that are also scored with five supports
+
+# What tuning tries for each variant, with the same budget: (peak learning rate, dropout).
+TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How much is trained and tested in a cell.
+
+    steps: of training; seconds_factor: how many steps of "v_s" take the time of one of "scl";
+    per_class, novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base
+    classes set aside while tuning; size: pixels a side.
+    """
+
+    steps: int = 500
+    seconds_factor: float = 2.3
+    per_class: int = 60
+    novel_per_class: int = 50
+    one_shot: int = 500
+    five_shot: int = 200
+    held_out: int = 3
+    size: int = 128
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table. tuning: held-out base classes stand in for the novel ones."""
+
+    data: str
+    head: str
+    variant: str
+    fold: int
+    seed: int
+    tuning: bool = False
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant {self.variant!r}: expected one of {VARIANTS}")
+        if self.data not in ("toyshop", "photos"):
+            raise ValueError(f"data {self.data!r}: expected 'toyshop' or 'photos'")
+
+    def path(self, results: Path = RESULTS) -> Path:
+        """Where the record of this cell is kept."""
+        kind = "tuning" if self.tuning else "cells"
+        name = f"{self.data}-{self.head}-{self.variant}-f{self.fold}-s{self.seed}.json"
+        return results / kind / name
+
+
+def grid(data: str = "toyshop", head: str = "canet") -> Iterator[Cell]:
+    """The cells of the main table; tuning first, because the others read it."""
+    for fold in range(FOLDS):
+        for variant in ("v_s", "v_s+L1", "scl"):
+            yield Cell(data, head, variant, fold, 0, tuning=True)
+    for seed in SEEDS:
+        for fold in range(FOLDS):
+            for variant in VARIANTS:
+                yield Cell(data, head, variant, fold, seed)
+
+
+def missing(cells: Sequence[Cell], results: Path = RESULTS) -> list[Cell]:
+    """Those without a record."""
+    return [cell for cell in cells if not cell.path(results).is_file()]
+
+
+# ------------------------------------------------------------------- worlds
+
+
+@dataclass(frozen=True)
+class World:
+    """The features of one fold and seed: training items, test items, and their classes."""
+
+    train_set: Dataset
+    test_set: Dataset
+    train_bank: FeatureBank
+    test_bank: FeatureBank
+    split: Split
+
+
+@lru_cache(maxsize=1)
+def backbone() -> EfficientNetLite0:
+    """Shared by every model of this process; it is frozen."""
+    return EfficientNetLite0()
+
+
+@lru_cache(maxsize=1)
+def world(
+    data: str, fold: int, seed: int, tuning: bool, prior: bool, protocol: Protocol, root: str | None
+) -> World:
+    """Compose or read the images of a fold and compute their features (the slow part, kept)."""
+    encoder = build_model(ModelConfig(head="pfenet" if prior else "canet"), backbone=backbone())
+    held_out = protocol.held_out if tuning else 0
+    if data == "photos":
+        photos = FolderDataset(root or "", protocol.size)
+        split = split_classes(len(photos.classes), fold, min(held_out, 2))
+        bank = FeatureBank(encoder, photos)
+        return World(photos, photos, bank, bank, split)
+    split, atlas = split_classes(len(CLASSES), fold, held_out), Atlas.load()
+    tested = split.validation if tuning else split.novel
+    # Seeds of scenes: training and test scenes of a run never share one.
+    base = ToyshopSet(atlas, split.base, protocol.per_class, 2 * seed, split.base, protocol.size)
+    test = ToyshopSet(
+        atlas, tested, protocol.novel_per_class, 2 * seed + 1,
+        split.base + split.validation if tuning else None, protocol.size,
+    )
+    return World(
+        base, test, FeatureBank(encoder, base), FeatureBank(encoder, test, wrong=True), split
+    )
+
+
+# -------------------------------------------------------------------- a cell
+
+
+def guidance_config(cell: Cell, dropout: float) -> ModelConfig:
+    """The model of a trained variant."""
+    return ModelConfig(head=cell.head, dropout=dropout, guidance=GUIDED[cell.variant])
+
+
+def settings(cell: Cell, results: Path = RESULTS) -> tuple[float, float]:
+    """(peak learning rate, dropout) that the tuning cell of this fold and variant chose."""
+    variant = cell.variant.removesuffix("-seconds")
+    source = Cell(cell.data, cell.head, variant, cell.fold, 0, tuning=True).path(results)
+    if not source.is_file():
+        raise ValueError(f"{source.name} is missing: run the tuning cells first (run --tuning)")
+    best = json.loads(source.read_text())["best"]
+    return best["lr"], best["dropout"]
+
+
+def run_cell(
+    cell: Cell,
+    protocol: Protocol = Protocol(),
+    results: Path = RESULTS,
+    root: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Compute one cell and write its record; an existing record is left as it is."""
+    path = cell.path(results)
+    if path.is_file():
+        return path
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    made = world(
+        cell.data, cell.fold, cell.seed, cell.tuning, cell.head == "pfenet", protocol, root
+    )
+    record = tune(cell, made, protocol, progress) if cell.tuning else score(
+        cell, made, protocol, results, progress
+    )
+    head = {"cell": asdict(cell), "protocol": asdict(protocol), "versions": versions()}
+    write_json(path, {**head, **record, "seconds": round(time.perf_counter() - start, 1)})
+    return path
+
+
+def tune(cell: Cell, made: World, protocol: Protocol, progress: bool) -> dict:
+    """Try every setting with the same steps; keep the best on the held-out base classes."""
+    episodes = EpisodeSampler(made.test_set, 1, made.split.validation).fixed(protocol.one_shot, 0)
+    tried = []
+    for lr, dropout in TRIALS:
+        config = guidance_config(cell, dropout)
+        model, _ = _train(cell, made, config, lr, protocol.steps, progress)
+        miou = evaluate(model, made.test_bank, episodes)["cross"].miou
+        tried.append({"lr": lr, "dropout": dropout, "validation_miou": round(miou, 4)})
+    return {"tried": tried, "best": max(tried, key=lambda t: t["validation_miou"])}
+
+
+def _train(
+    cell: Cell, made: World, config: ModelConfig, lr: float, steps: int, progress: bool
+) -> tuple[SCL, list[dict[str, float]]]:
+    model = build_model(config, cell.seed, backbone())
+    sampler = EpisodeSampler(made.train_set, 1, made.split.base)
+    plan = TrainConfig(steps=steps, lr=lr, seed=cell.seed)
+    return model, train(model, made.train_bank, sampler, plan, "cpu", progress)
+
+
+def method(
+    cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool
+) -> tuple[SCL, dict]:
+    """The variant, ready to test, and what to record about how it came to be."""
+    if cell.variant == "foreground":
+        return all_foreground(backbone()), {}
+    if cell.variant == "cosine":
+        episodes = EpisodeSampler(made.train_set, 1, made.split.base).fixed(300, 0)
+        best, mious = choose_threshold(backbone(), made.train_bank, episodes)
+        return cosine_method(backbone(), best), {"threshold": best, "base_miou": mious}
+    lr, dropout = settings(cell, results)
+    longer = protocol.seconds_factor if cell.variant.endswith("-seconds") else 1
+    config = guidance_config(cell, dropout)
+    model, history = _train(cell, made, config, lr, round(protocol.steps * longer), progress)
+    every = max(1, len(history) // 20)
+    curve = [{k: round(v, 4) for k, v in h.items()} for h in history[every - 1 :: every]]
+    return model, {"model": config.to_dict(), "lr": lr, "steps": len(history), "curve": curve}
+
+
+def score(cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool) -> dict:
+    """Train (or not) and score on novel classes: one shot, five shots, one of five wrong."""
+    model, notes = method(cell, made, protocol, results, progress)
+    bank, novel = made.test_bank, made.split.novel
+    one = EpisodeSampler(made.test_set, 1, novel).fixed(protocol.one_shot, cell.seed)
+    five = EpisodeSampler(made.test_set, 5, novel).fixed(protocol.five_shot, cell.seed)
+    scores = {"1": _summary(evaluate(model, bank, one)["cross"])}
+    for name, wrong in (("5", 0), ("5-wrong", 1)):
+        if cell.variant not in FIVE_SHOT or (wrong and bank.wrong_masks is None):
+            continue
+        for fusion, result in evaluate(model, bank, five, FUSIONS, wrong).items():
+            scores[f"{name} {fusion}"] = _summary(result)
+    classes = [made.test_set.classes[i] for i in novel]
+    return {**notes, "novel": classes, "scores": scores}
+
+
+def _summary(result: Result) -> dict:
+    """mIoU, FB-IoU, IoU per class, and [class, intersection, union] of every episode."""
+    rows = [[int(c), int(i), int(u)] for c, (i, u) in zip(
+        result.labels, result.counts[:, :2], strict=True
+    )]
+    return {
+        "miou": round(result.miou, 5),
+        "fb_iou": round(result.fb_iou, 5),
+        "per_class": {str(c): round(v, 5) for c, v in result.per_class.items()},
+        "episodes": rows,
+    }
+
+
+# ------------------------------------------------------------------ many cells
+
+
+def run_all(
+    cells: Sequence[Cell], jobs: int, results: Path = RESULTS, root: str | None = None
+) -> list[Cell]:
+    """Run the missing cells in `jobs` processes of one thread each; returns those that failed.
+
+    Cells that share features go to one process together, tuning first.
+    """
+    failed: list[Cell] = []
+    for tuning in (True, False):
+        groups: dict[tuple, list[Cell]] = {}
+        for cell in missing([c for c in cells if c.tuning == tuning], results):
+            groups.setdefault((cell.data, cell.head, cell.fold, cell.seed), []).append(cell)
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lambda group: _run_process(group, results, root), groups.values()))
+        failed += missing([c for c in cells if c.tuning == tuning], results)
+    return failed
+
+
+def _run_process(group: Sequence[Cell], results: Path, root: str | None) -> None:
+    """The same command a scheduler would call, for the cells of one fold and seed."""
+    first = group[0]
+    command = [sys.executable, "-m", "scl", "run", "--data", first.data, "--head", first.head]
+    command += ["--fold", str(first.fold), "--seed", str(first.seed), "--results", str(results)]
+    command += ["--tuning"] if first.tuning else []
+    command += ["--root", root] if root else []
+    command += ["--variant", *(cell.variant for cell in group)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
