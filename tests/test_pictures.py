@@ -1,0 +1,75 @@
+"""Drawing functions return figures; widgets only change a picture."""
+
+import numpy as np
+import pytest
+
+from scl import draw
+from scl.widgets import found_lost_slider
+
+
+def scene(side=32):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
+    mask = np.zeros((4, 4))
+    mask[1:3, 1:3] = 1
+    return image, mask, rng.random((4, 4))
+
+
+def test_overlay_tints_inside_and_dims_outside():
+    image, mask, _ = scene()
+    out = draw.overlay(image, {draw.FOUND: mask})
+    assert out.shape == image.shape and out.dtype == np.uint8
+    assert np.allclose(out[:7, :7], image[:7, :7] * 0.45, atol=1)
+    assert not np.allclose(out[12:20, 12:20], image[12:20, 12:20] * 0.45, atol=1)
+
+
+def test_grow_keeps_cells():
+    cells = np.arange(6).reshape(2, 3)
+    big = draw.grow(cells, (7, 9))
+    assert big.shape == (7, 9) and set(big[0, :3]) == {0} and big[-1, -1] == 5
+
+
+@pytest.mark.parametrize("kind,magic", [("jpeg", b"\xff\xd8"), ("png", b"\x89PNG")])
+def test_figures_become_files(kind, magic):
+    image, mask, probability = scene()
+    figures = [
+        draw.found_lost_figure(image, mask, probability),
+        draw.episode_figure([image], [mask], image, mask, "lamp"),
+        draw.probability_figure(image, mask, {"a": probability}),
+        draw.curves([{"q": 1.0}, {"q": 0.5}], ["q"]),
+        draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU", zero=True),
+        draw.bars({"shade": {"found": 90.0}}, "%"),
+        draw.grid_of_numbers({"x": mask, "y": mask}, mask),
+    ]
+    for figure in figures:
+        assert draw.to_bytes(figure, kind).startswith(magic)
+
+
+def test_the_found_lost_picture_says_what_share_is_found():
+    image, mask, _ = scene()
+    probability = np.zeros((4, 4))
+    probability[1, 1:3] = 0.9
+    titles = [a.get_title() for a in draw.found_lost_figure(image, mask, probability).axes]
+    assert titles[2].startswith("primary: 50 %") and titles[3].startswith("auxiliary: 50 %")
+
+
+def test_the_slider_redraws_as_its_static_twin_does():
+    image, mask, probability = scene()
+    box = found_lost_slider(image, mask, probability, "lamp")
+    slider, picture = box.children
+    twin = draw.to_bytes(draw.found_lost_figure(image, mask, probability, 0.5, "lamp"))
+    assert picture.value == twin
+    slider.value = 0.25
+    moved = draw.to_bytes(draw.found_lost_figure(image, mask, probability, 0.25, "lamp"))
+    assert picture.value == moved != twin
+
+
+def test_colours_stay_apart_for_readers_who_see_no_red_or_no_green():
+    """Simulated protanopia and deuteranopia (Vienot, 1999): regions keep their distance."""
+    protan = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
+    deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
+    colours = [draw._rgb(c) / 255 for c in (draw.FOUND, draw.LOST, draw.TRUTH, draw.PREDICTED)]
+    for sight in (protan, deutan):
+        seen = [sight @ (c**2.2) for c in colours]
+        assert np.linalg.norm(seen[0] - seen[1]) > 0.3  # found against lost
+        assert np.linalg.norm(seen[2] - seen[3]) > 0.1  # truth against prediction
