@@ -67,8 +67,8 @@ def _atlas(options: argparse.Namespace) -> None:
 
 def _sheet(options: argparse.Namespace) -> None:
     from scl.checkpoint import write_atomically
+    from scl.sheet import contact_sheet
     from scl.toyshop import Atlas
-    from scl.toyshop.sheet import contact_sheet
 
     picture = contact_sheet(Atlas.load())
     kind = "PNG" if options.out.suffix.lower() == ".png" else "JPEG"

@@ -35,12 +35,12 @@ def grow(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def overlay(
     image: np.ndarray, regions: Mapping[str, np.ndarray], strength: float = 0.6
 ) -> np.ndarray:
-    """Tint regions of an image; the rest is dimmed.
+    """Tint and outline regions of an image; the rest turns to dim grey.
 
     image: H x W x 3 uint8; regions: colour ("#RRGGBB") to a boolean mask of any size.
     Returns H x W x 3 uint8.
     """
-    out = image.astype(float) * 0.45
+    out = np.repeat(image.mean(axis=2, keepdims=True) * 0.4, 3, axis=2)
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
         tinted = (1 - strength) * image + strength * _rgb(colour)
@@ -62,13 +62,20 @@ def panels(
     """Pictures in a grid, each under its title. H x W x 3 uint8, or H x W maps in 0..1."""
     columns = columns or len(pictures)
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(side * columns, (side + 0.28) * rows), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for axis in axes:
+    width, height = side * columns, (side + 0.3) * rows
+    figure = Figure(figsize=(width, height))
+    for place, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        row, column = divmod(place, columns)
+        # Placed by hand: a layout engine would take most of a slider's redrawing time.
+        left, bottom = column * side + 0.04, height - row * (side + 0.3) - side - 0.26
+        size = side - 0.08
+        axis = figure.add_axes((left / width, bottom / height, size / width, size / height))
         axis.axis("off")
-    for axis, picture, title in zip(axes, pictures, titles, strict=False):
-        axis.imshow(picture, cmap="cividis", vmin=0, vmax=1 if picture.ndim == 2 else None)
-        axis.set_title(title, fontsize=9)
+        limits = {"vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
+        axis.imshow(picture, cmap="cividis", interpolation="nearest", aspect="auto", **limits)
+        # A fixed height spares the search for one among ticks that are not there.
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=9, pad=3, y=1.0)
     return figure
 
 
@@ -140,9 +147,13 @@ def probability_figure(
 ) -> Figure:
     """An image with its mask, and maps in 0..1 beside it on one colour scale."""
     pictures = [overlay(image, {TRUTH: mask}), *(grow(m, image.shape[:2]) for m in maps.values())]
-    figure = panels(pictures, ["truth", *maps], side=2.1)
-    shown = figure.axes[1].images[0]
-    figure.colorbar(shown, ax=figure.axes, shrink=0.8, label="0 = no, 1 = yes")
+    # An empty last panel makes room for the colour bar.
+    figure = panels([*pictures, pictures[0]], ["truth", *maps, ""], side=2.1)
+    shown, last = figure.axes[1].images[0], figure.axes[-1]
+    box = last.get_position()
+    last.remove()
+    bar = figure.add_axes((box.x0 + 0.01, box.y0 + 0.05, 0.02, box.height - 0.1))
+    figure.colorbar(shown, cax=bar, label="0 = no, 1 = yes")
     return figure
 
 

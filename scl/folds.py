@@ -16,6 +16,11 @@ class Split:
     novel: tuple[int, ...]
 
 
+def fold_of(label: int, classes: int) -> int:
+    """The fold that holds a class out: consecutive classes, a quarter each."""
+    return label // (classes // FOLDS)
+
+
 def split_classes(classes: int, fold: int, held_out: int = 0) -> Split:
     """Fold i holds out the i-th quarter of the classes, as in PASCAL-5^i.
 
@@ -27,8 +32,7 @@ def split_classes(classes: int, fold: int, held_out: int = 0) -> Split:
         raise ValueError(f"{classes} classes: expected a multiple of {FOLDS}")
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold={fold!r}: expected 0, 1, 2 or 3")
-    size = classes // FOLDS
-    novel = tuple(range(fold * size, (fold + 1) * size))
+    novel = tuple(c for c in range(classes) if fold_of(c, classes) == fold)
     base = [c for c in range(classes) if c not in novel]
     if not 0 <= held_out < len(base):
         raise ValueError(f"held_out={held_out!r}: expected 0 to {len(base) - 1}")

@@ -19,8 +19,9 @@ def test_overlay_tints_inside_and_dims_outside():
     image, mask, _ = scene()
     out = draw.overlay(image, {draw.FOUND: mask})
     assert out.shape == image.shape and out.dtype == np.uint8
-    assert np.allclose(out[:7, :7], image[:7, :7] * 0.45, atol=1)
-    assert not np.allclose(out[12:20, 12:20], image[12:20, 12:20] * 0.45, atol=1)
+    assert (out[:7, :7].max(axis=2) == out[:7, :7].min(axis=2)).all()
+    assert out[:7, :7].max() <= 0.4 * 255
+    assert (out[12:20, 12:20].max(axis=2) > out[12:20, 12:20].min(axis=2)).all()
 
 
 def test_grow_keeps_cells():

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scl.folds import split_classes
+from scl.sheet import contact_sheet
 from scl.toyshop import (
     CLASSES,
     CLUTTER,
@@ -15,14 +17,12 @@ from scl.toyshop import (
     agreement,
     compare,
     compose,
-    contact_sheet,
     default_folder,
-    fold_classes,
     rebuild,
     render_view,
 )
 
-NOVEL = fold_classes(1)
+NOVEL = tuple(CLASSES[i] for i in split_classes(len(CLASSES), 1).novel)
 BASE = tuple(cls for cls in CLASSES if cls not in NOVEL)
 
 
@@ -43,11 +43,9 @@ def _scenes(atlas, each=3, seed=5, **kwargs):
 
 
 def test_folds_partition_the_twenty_classes():
-    folds = [fold_classes(i) for i in range(4)]
-    assert sum(folds, ()) == CLASSES
+    folds = [split_classes(len(CLASSES), i).novel for i in range(4)]
+    assert [CLASSES[i] for i in sum(folds, ())] == list(CLASSES)
     assert len(set(CLASSES)) == 20
-    with pytest.raises(ValueError, match="fold 4"):
-        fold_classes(4)
 
 
 def test_every_class_has_three_to_seven_named_parts():

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .atlas import Atlas
-from .families import CLASSES
-from .scenes import Scene, compose
+from scl.draw import BLUE, GREY, ORANGE, overlay
+from scl.folds import FOLDS, fold_of
+from scl.toyshop import CLASSES, Atlas, compose
 
-_BLUE = (0, 114, 178)
-_ORANGE = (230, 159, 0)
 _GAP, _LABEL = 10, 20
-
-
-def tinted(scene: Scene) -> np.ndarray:
-    """The scene dimmed to grey with the target in orange, outlined: uint8 (H, W, 3)."""
-    grey = scene.image.astype(np.float32).mean(-1, keepdims=True)
-    mask = scene.mask.astype(bool)
-    tone = np.array(_ORANGE, np.float32) * (0.45 + 0.55 * grey / 255) * 0.75 + grey * 0.25
-    out = np.where(mask[..., None], tone, grey * 0.35)
-    wide = np.pad(mask, 1, mode="edge")
-    inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-    out[mask & ~inner] = (255, 255, 255)
-    return np.round(out).astype(np.uint8)
 
 
 def _block(atlas: Atlas, cls: str, seed: int, count: int, size: int) -> Image.Image:
     """One class: `count` scenes in a row, masks below, the name above."""
     block = Image.new("RGB", (count * size, _LABEL + 2 * size), "white")
-    fold, font = CLASSES.index(cls) // 5, ImageFont.load_default(14)
-    name = f"{CLASSES.index(cls) + 1}  {cls}"
-    ImageDraw.Draw(block).text((1, 1), name, _BLUE, font)
-    ImageDraw.Draw(block).text((count * size - 1, 1), f"fold {fold}", (110,) * 3, font, "ra")
+    pen, font = ImageDraw.Draw(block), ImageFont.load_default(14)
+    pen.text((1, 1), cls, BLUE, font)
+    fold = fold_of(CLASSES.index(cls), len(CLASSES))
+    pen.text((count * size - 1, 1), f"fold {fold}", GREY, font, "ra")
     for i in range(count):
         # Composed larger and reduced: the sheet shows the masks' outlines, not their pixels.
         scene = compose(atlas, seed, cls, i, size=max(size, 128))
-        for row, picture in enumerate((scene.image, tinted(scene))):
+        for row, picture in enumerate((scene.image, overlay(scene.image, {ORANGE: scene.mask}))):
             small = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
             block.paste(small, (i * size, _LABEL + row * size))
     return block
@@ -52,8 +37,9 @@ def contact_sheet(atlas: Atlas, seed: int = 0, per_class: int = 4, size: int = 9
         raise ValueError(f"per_class {per_class} and size {size}: at least 1 and 16 are needed")
     blocks = [_block(atlas, cls, seed, per_class, size) for cls in CLASSES]
     wide, tall = blocks[0].width + _GAP, blocks[0].height + _GAP
-    sheet = Image.new("RGB", (4 * wide + _GAP, 5 * tall + _GAP), "white")
+    rows = len(CLASSES) // FOLDS
+    sheet = Image.new("RGB", (FOLDS * wide + _GAP, rows * tall + _GAP), "white")
     for i, block in enumerate(blocks):
-        fold, row = divmod(i, 5)
+        fold, row = divmod(i, rows)
         sheet.paste(block, (_GAP + fold * wide, _GAP + row * tall))
     return sheet
