@@ -561,7 +561,17 @@ def refresh(options: argparse.Namespace) -> int:
         if outcome.ok:
             changed = store_normalised(outcome.copy, path)
             print(f"{path.name}: {'new outputs stored' if changed else 'as before'}")
+            note_seconds(path.stem, outcome.seconds)
     return report(outcomes)
+
+
+def note_seconds(name: str, seconds: float, path: Path = ROOT / "results/chapters.json") -> None:
+    """Keep how long a chapter took, for the README's table."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = json.dumps({**known, name: round(seconds)}, indent=1, sort_keys=True) + "\n"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def normalise(options: argparse.Namespace) -> int:

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     table.add_argument("--results", type=Path)
+    table.add_argument("--fill", type=Path, help="put the tables into this Markdown file instead")
     table.set_defaults(call=_table)
     return parser
 
@@ -108,9 +109,14 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from scl.checkpoint import write_atomically
     from scl.experiments import RESULTS
-    from scl.tables import report
+    from scl.tables import fill, report
 
+    if options.fill:
+        text = fill(options.fill.read_text(encoding="utf-8"), options.results or RESULTS)
+        write_atomically(options.fill, lambda path: path.write_text(text, encoding="utf-8"))
+        return
     print(report(options.data, options.head, options.results or RESULTS))
 
 

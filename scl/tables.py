@@ -175,6 +175,31 @@ def five_shot_table(
     return markdown([*header, "against averaging predictions"], rows)
 
 
+def chapter_table(results: Path = RESULTS) -> str:
+    """Every notebook with the seconds its last stored run took on two cores."""
+    record = json.loads((results / "chapters.json").read_text())
+    rows = [
+        (f"[{name}](notebooks/{name}.ipynb)", f"{seconds / 60:.1f}")
+        for name, seconds in sorted(record.items())
+    ]
+    return markdown(["chapter", "minutes to run"], rows)
+
+
+def fill(text: str, results: Path = RESULTS) -> str:
+    """Put the stored tables between the markers `<!-- table NAME -->` and `<!-- end -->`."""
+    made = {
+        "chapters": chapter_table(results),
+        "one-shot": one_shot_table(results=results),
+        "five-shot": five_shot_table(results=results),
+    }
+    for name, table in made.items():
+        start, end = f"<!-- table {name} -->", "<!-- end -->"
+        if start in text:
+            before, after = text.split(start, 1)
+            text = f"{before}{start}\n{table}\n{end}{after.split(end, 1)[1]}"
+    return text
+
+
 def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
     """Both tables, with how much of the grid is there."""
     cells = [c for c in grid(data, head) if not c.tuning]

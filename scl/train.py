@@ -19,13 +19,14 @@ from scl.model import SCL
 class TrainConfig:
     """How long and how fast to learn.
 
-    steps: optimiser steps; batch: one-shot episodes a step; lr: peak of the one-cycle schedule;
-    weight_decay: of AdamW; seed: of the episodes drawn (initialisation has its own).
+    steps: optimiser steps; batch: one-shot episodes a step; lr: peak of the one-cycle schedule
+    (the default is what the tuning cells chose most often); weight_decay: of AdamW; seed: of the
+    episodes drawn (initialisation has its own).
     """
 
     steps: int = 600
     batch: int = 12
-    lr: float = 3e-3
+    lr: float = 1e-2
     weight_decay: float = 1e-2
     seed: int = 0
 

@@ -1,0 +1,46 @@
+"""The README tells the truth: its tables are the stored ones, its links and its code work."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scl.tables import fill
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_tables_are_those_of_the_stored_results():
+    assert fill(TEXT) == TEXT, "run: python -m scl table --fill README.md"
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_example_runs_on_a_folder_of_photographs(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", TEXT, re.S).group(1)
+    folder = tmp_path / "my_photos" / "cup"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("one", "two", "three"):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)).save(
+            folder / f"{name}.jpg"
+        )
+        mask = Image.new("L", (80, 60), 0)
+        mask.paste(255, (20, 10, 60, 50))
+        mask.save(folder / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["mask"].shape == (256, 256) and set(names["mask"].unique().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("command", ["course", "test", "lab"])
+def test_commands_exist(command):
+    assert f"python3 tasks.py {command}" in TEXT
+    assert f"def {command}(" in (ROOT / "tasks.py").read_text(encoding="utf-8")
