@@ -50,9 +50,8 @@ def fuse(logits: Tensor, scores: Tensor, rules: Rules = Rules()) -> Tensor:
     predicted probabilities, weighted to sum to one, instead of the logits.
     """
     none = scores.sum(dim=1, keepdim=True) <= 0
-    scores = torch.where(none, torch.ones_like(scores), scores).to(logits.dtype)
+    scores = torch.where(none, torch.ones_like(scores), scores)[..., None, None, None]
     if rules.fused == "probabilities":
-        weights = scores / scores.sum(dim=1, keepdim=True)
-        return torch.einsum("bk,bkchw->bchw", weights, logits.softmax(dim=2))
+        return (scores / scores.sum(dim=1, keepdim=True) * logits.softmax(dim=2)).sum(dim=1)
     divisor = logits.shape[1] if rules.divisor is None else rules.divisor
-    return (torch.einsum("bk,bkchw->bchw", scores, logits) / divisor).softmax(dim=1)
+    return ((scores * logits).sum(dim=1) / divisor).softmax(dim=1)

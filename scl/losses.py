@@ -10,8 +10,8 @@ from scl.vectors import IGNORE, shrink_mask
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Score maps [N, 2, h, w] to [N, 2, H, W], bilinear, corners aligned (as released)."""
-    return F.interpolate(logits, size, mode="bilinear", align_corners=True)
+    """Score maps [N, 2, h, w] to [N, 2, H, W] float32, bilinear, corners aligned (as released)."""
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=True)
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> Tensor:
@@ -19,12 +19,19 @@ def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> T
 
     logits: [N, 2, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar.
     Rule loss_size says where the two meet: at "image" size (the logits are enlarged) or at
-    "feature" size (the mask is shrunk, and ignored pixels count as background).
+    "feature" size (the mask is shrunk; a cell most of which is ignored stays ignored).
     """
     if rules.loss_size == "image":
         logits, target = resize_logits(logits, mask.shape[-2:]), mask.long()
     else:
-        target = shrink_mask(mask, logits.shape[-2:]).long()
+        target = _shrink_labels(mask, logits.shape[-2:])
     known = (target != IGNORE).sum().clamp(min=1)
     # Summed and divided by hand: the library's mean over no pixel at all would be NaN.
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum") / known
+
+
+def _shrink_labels(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """[N, H, W] labels to [N, h, w] with 0, 1 and 255."""
+    unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), size).squeeze(1) > 0.5
+    labels = shrink_mask(mask, size).long()
+    return labels.masked_fill(unknown & (labels == 0), IGNORE)

@@ -38,9 +38,11 @@ def masked_gap(features: Tensor, mask: Tensor, epsilon: float = 0.0) -> Tensor:
     features: [N, d, h, w]; mask: [N, h, w], weights in 0..1. Returns [N, d].
     A fractional cell counts with its weight. An empty mask gives the zero vector, never NaN.
     """
-    weighted = torch.einsum("ndhw,nhw->nd", features, mask.to(features.dtype))
-    area = mask.sum(dim=(1, 2)).unsqueeze(1).to(features.dtype) + epsilon
-    return weighted / torch.where(area > 0, area, torch.ones_like(area))
+    # At least single precision: bfloat16 cannot count a large area.
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    total = (features * mask.unsqueeze(1)).sum(dim=(2, 3))
+    area = mask.sum(dim=(1, 2)).unsqueeze(1) + epsilon
+    return total / torch.where(area > 0, area, torch.ones_like(area))
 
 
 def split_regions(

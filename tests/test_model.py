@@ -127,7 +127,9 @@ def test_losses_are_the_equations_and_sum_to_eq_14(head, guidance):
         assert torch.allclose(losses["s2"], slow)
 
 
-def test_segmentation_loss_is_the_loop_over_known_pixels():
+@pytest.mark.parametrize("loss_size", ["feature", "image"])
+def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
+    rules = Rules(loss_size=loss_size)
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 4, 5, generator=g)
     mask = torch.randint(0, 2, (1, 4, 5), generator=g)
@@ -138,9 +140,21 @@ def test_segmentation_loss_is_the_loop_over_known_pixels():
         for x in range(5):
             if mask[0, y, x] != 255:
                 total, known = total - float(p[0, mask[0, y, x], y, x].log()), known + 1
-    assert segmentation_loss(logits, mask).item() == pytest.approx(total / known, abs=1e-5)
-    nothing_known = torch.full_like(mask, 255)
-    assert segmentation_loss(logits, nothing_known).item() == 0
+    loss = segmentation_loss(logits, mask, rules)
+    assert loss.item() == pytest.approx(total / known, abs=1e-5)
+    assert segmentation_loss(logits, torch.full_like(mask, 255), rules).item() == 0
+
+
+def test_the_loss_at_feature_size_shrinks_the_mask_and_at_image_size_enlarges_the_logits():
+    logits = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(2, 21, 30, dtype=torch.long)
+    mask[:, 4:15, 5:20] = 1
+    small, big = shrink_mask(mask, (3, 4)).long(), resize_logits(logits, (21, 30))
+    cross_entropy = torch.nn.functional.cross_entropy
+    at_feature = segmentation_loss(logits, mask, Rules(loss_size="feature"))
+    at_image = segmentation_loss(logits, mask, Rules(loss_size="image"))
+    assert torch.allclose(at_feature, cross_entropy(logits, small))
+    assert torch.allclose(at_image, cross_entropy(big, mask))
 
 
 def test_argmax_passes_no_gradient_and_the_pooled_features_do():
@@ -238,6 +252,23 @@ def test_maps_and_images_give_the_same():
     a = model.segment(model.condition(images, masks), query).fused
     b = model.segment(model.condition(maps, masks), model.encode(query), size=(44, 52)).fused
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("head", ["canet", "pfenet"])
+def test_half_precision_stays_close_to_single(head):
+    """What CUDA does in training and use, on the CPU's own bfloat16."""
+    model = tiny_model(head)
+    images, masks, query, query_masks = random_task(k=2)
+    plain = model.segment(model.condition(images, masks), query)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model.segment(model.condition(images, masks), query)
+        model.train()
+        support, support_masks = maps_of(model, images, masks)
+        losses = model.losses(support, support_masks, model.encode(query), query_masks)
+    assert half.fused.dtype == torch.float32
+    assert (half.fused - plain.fused).abs().mean() < 0.02
+    losses["total"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 def test_bad_input_is_named_with_a_remedy():
