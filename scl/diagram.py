@@ -18,8 +18,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Line
 from PIL import Image
 
-from scl.draw import BLUE, FOUND, GREEN, GREY, LOST, PURPLE, SKY, TRUTH, VERMILION, overlay
-from scl.draw import to_bytes as figure_bytes
+from scl import draw
+from scl.draw import BLUE, FOUND, GREEN, GREY, LOST, PURPLE, SKY, TRUTH, VERMILION
 from scl.toyshop import Atlas, compose
 
 WIDTH, HEIGHT, DPI = 1500, 1312, 100
@@ -55,12 +55,12 @@ class Box:
 
 
 SUPPORTS = Box(
-    "supports", (44, 136, 240, 470), "data", "Episode: supports", ("",) * 12,
-    ("images [K, 3, H, W]", "masks [K, H, W]"), ("Sec. 3 · episode.py",),
+    "supports", (44, 136, 240, 456), "data", "Episode: supports", ("",) * 12,
+    ("images [K, 3, H, W]", "mask M_s [K, H, W]"), ("Sec. 3 · episode.py",),
 )  # fmt: skip
 QUERY = Box(
     "query", (44, 648, 240, 290), "data", "Episode: query", ("",) * 6,
-    ("image [3, H, W]",), ("Sec. 3 · episode.py",),
+    ("image [3, H, W]", "mask M_q [H, W]"), ("Sec. 3 · episode.py",),
 )  # fmt: skip
 BACKBONE = Box(
     "backbone", (318, 136, 172, 802), "frozen", "Backbone",
@@ -85,7 +85,7 @@ FIRST = Box(
 )  # fmt: skip
 SPLIT = Box(
     "split", (754, 410, 268, 214), "rule", "Split M_s by P_s1",
-    ("blue: found,", "its mean v_pri", "orange: lost,", "its mean v_aux"), ("[N, d] each",),
+    ("blue: found", "mean: v_pri", "orange: lost", "mean: v_aux"), ("[N, d] each",),
     ("Eq. 5-6 · vectors.py",),
 )  # fmt: skip
 SECOND = Box(
@@ -124,7 +124,7 @@ FUSION = (
         ("mean of the K score maps, each", "weighted by U; then softmax"), ("[B, 2, H, W]",),
         ("Eq. 17 · fusion.py",)),
     Box("score", (1158, 1066, 334, 160), "rule", "mIoU",
-        ("argmax against", "the query's mask"), ("a number, 0..1",), ("Sec. 5.2 · metric.py",)),
+        ("argmax against", "the hidden M_q"), ("a number, 0..1",), ("Sec. 5.2 · metric.py",)),
 )  # fmt: skip
 BOXES = (
     SUPPORTS, QUERY, BACKBONE, REDUCE, GAP, FIRST, SPLIT, SECOND, HINT, ASK,
@@ -162,7 +162,7 @@ LABELS = (
 # Frames around boxes: x, y, width, height, words in the upper left corner.
 FRAMES = (
     (733, 98, 626, 872, "for each of the K supports (K = 1 in training)"),
-    (36, 1016, 1088, 226, "cross-guided fusion: for K > 1, no weights, no training"),
+    (36, 1016, 1088, 226, "cross-guided fusion: for K > 1, nothing more to train"),
 )
 
 
@@ -204,7 +204,8 @@ def _draw_tag(axis: Axes, box: Box, colour: str) -> None:
     """A word in a pill on the upper border, at the right."""
     x, y, width, _ = box.place
     pill = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "fc": "white", "ec": colour, "lw": 1.8}
-    _write(axis, x + width - 18, y - 4, box.tag, "tag", ha="right", va="center", pixels=18, bbox=pill)
+    place = {"ha": "right", "va": "center"}
+    _write(axis, x + width - 18, y - 4, box.tag, "tag", pixels=18, bbox=pill, **place)
 
 
 def _draw_arrow(axis: Axes, kind: str, corners: tuple[tuple[int, int], ...]) -> None:
@@ -235,15 +236,15 @@ def _draw_pictures(axis: Axes) -> None:
     near, far, query = (compose(atlas, 0, "lamp", index, size=160) for index in (5, 3, 1))
     # A sketch of Eq. 5-6: as if the shade had been found and all the rest lost.
     shade = near.parts == near.part_names.index("shade") + 1
-    split = overlay(near.image, {FOUND: shade, LOST: (near.mask == 1) & ~shade})
+    split = draw.overlay(near.image, {FOUND: shade, LOST: (near.mask == 1) & ~shade})
     for picture, x, y, side in (
-        (overlay(near.image, {TRUTH: near.mask}), 89, 182, 150),
-        (overlay(far.image, {TRUTH: far.mask}), 89, 346, 150),
-        (query.image, 89, 696, 150),
-        (split, 914, 462, 96),
-        (overlay(query.image, {TRUTH: query.mask}), 1372, 1090, 108),
+        (draw.overlay(near.image, {TRUTH: near.mask}), 92, 182, 144),
+        (draw.overlay(far.image, {TRUTH: far.mask}), 92, 342, 144),
+        (query.image, 92, 694, 144),
+        (split, 910, 460, 98),
+        (draw.overlay(query.image, {TRUTH: query.mask}), 1372, 1090, 108),
     ):
-        axis.imshow(picture, extent=(x, x + side, y + side, y), zorder=6, interpolation="antialiased")
+        axis.imshow(picture, extent=(x, x + side, y + side, y), zorder=6)
 
 
 def _draw_legend(axis: Axes) -> None:
@@ -251,14 +252,14 @@ def _draw_legend(axis: Axes) -> None:
     _write(axis, 36, 44, "SCL: from an episode to its score", pixels=29, weight="bold")
     keys = (("frozen", "frozen"), ("trained", "trained"), ("shared", "trained, one for all passes"),
             ("rule", "no weights"), ("loss", "loss, training only"))
-    for (kind, words), x in zip(keys, (36, 152, 274, 584, 736), strict=True):
+    for (kind, words), x in zip(keys, (36, 152, 274, 584, 746), strict=True):
         colour, share, dash = KINDS[kind]
         axis.add_patch(FancyBboxPatch(
             (x, 66), 24, 18, boxstyle="round,pad=0,rounding_size=4", lw=1.8, linestyle=dash,
             facecolor=_mixed(colour, share), edgecolor=colour,
         ))  # fmt: skip
         _write(axis, x + 33, 82, words)
-    _write(axis, 990, 82, "blue: shape of what leaves", color=BLUE, weight="bold")
+    _write(axis, 1010, 82, "blue: shape of what leaves", color=BLUE, weight="bold")
     _write(axis, 36, 1272, "N images (K supports, or B queries)   ·   d channels   ·   "
            "h × w cells   ·   H × W pixels   ·   files lie in scl/")
     _write(axis, 36, 1299, "The support passes share FPM_s, all passes share D. "
@@ -288,6 +289,6 @@ def data_flow_figure() -> Figure:
 def save_diagrams(folder: Path) -> None:
     """Write data-flow.png; 256 colours keep it small."""
     folder.mkdir(parents=True, exist_ok=True)
-    picture = Image.open(io.BytesIO(figure_bytes(data_flow_figure(), "png", DPI))).convert("RGB")
+    picture = Image.open(io.BytesIO(draw.to_bytes(data_flow_figure(), "png", DPI))).convert("RGB")
     small = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(folder / "data-flow.png", optimize=True)
