@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--results", type=Path, help="default: the results folder of the course")
     run.set_defaults(call=_run)
 
+    bench = commands.add_parser("bench", help="train one cell on a device and record its speed")
+    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    bench.add_argument("--results", type=Path)
+    bench.set_defaults(call=_bench)
+
     table = commands.add_parser("table", help="print the tables of the stored cells")
     table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
@@ -106,6 +111,16 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
         and (options.fold is None or cell.fold == options.fold)
         and (options.seed is None or cell.seed == options.seed)
     )
+
+
+def _bench(options: argparse.Namespace) -> None:
+    import torch
+
+    from scl.experiments import RESULTS, device_record
+
+    torch.set_num_threads(1)
+    path = device_record(options.device, results=options.results or RESULTS)
+    print(path.read_text(encoding="utf-8"))
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -57,6 +58,13 @@ class FeatureBank:
                 self.wrong_maps = _encode(
                     model, [im for im, _ in items], self.wrong_masks, batch, progress
                 )
+
+    def to(self, device: torch.device | str) -> FeatureBank:
+        """A copy on another device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            setattr(moved, name, None if value is None else value.to(device))
+        return moved
 
     def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Batch:
         """Gather episodes; the first `wrong` supports of each show the wrong object."""

@@ -38,6 +38,13 @@ def test_a_cell_records_what_it_was_made_with(stored):
     assert len(tuned["tried"]) == len(experiments.TRIALS) and tuned["best"] in tuned["tried"]
 
 
+def test_a_device_record_names_the_device_and_its_interval(stored):
+    record = json.loads(experiments.device_record("cpu", TINY, stored).read_text())
+    low, high = record["interval"]
+    assert record["device"] == "one CPU thread" and record["steps_per_second"] > 0
+    assert low <= record["novel_miou"] <= high
+
+
 def test_variants_are_scored_on_the_same_episodes(stored):
     rows = []
     for variant in ("foreground", "cosine", "scl"):
