@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.experiments import RESULTS, grid
+from scl.experiments import FUSIONS, RESULTS, grid
 from scl.metric import interval, resample, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
@@ -25,6 +25,11 @@ NAMES = {
     "v_s-seconds": "v_s only, as many seconds as SCL",
     "v_s+L1": "v_s and the loss L_s1",
     "scl": "primary + auxiliary (SCL)",
+}
+FUSION_NAMES = {
+    "average": "averaging the predictions",
+    "vectors": "averaging the vectors",
+    "cross": "cross-guided fusion",
 }
 
 
@@ -74,9 +79,9 @@ class Difference:
         return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
     @property
-    def clear(self) -> bool:
-        """Does the interval leave zero out?"""
-        return self.low > 0 or self.high < 0
+    def verdict(self) -> str:
+        """What may be said: "higher", "lower", or that no difference shows."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "no difference shown"
 
 
 def paired_difference(a: Runs, b: Runs, draws: int = 1000, seed: int = 0) -> Difference:
@@ -158,21 +163,40 @@ def five_shot_table(
     data: str = "toyshop", head: str = "canet", variant: str = "scl", results: Path = RESULTS
 ) -> str:
     """Novel classes, five supports, clean and with one wrong mask: three ways to use them."""
-    names = {
-        "average": "average the predictions",
-        "vectors": "average the vectors",
-        "cross": "cross-guided fusion",
-    }
     rows = []
     for setting, label in (("5", "clean"), ("5-wrong", "one mask on a wrong object")):
         average = read_runs(variant, f"{setting} average", data, head, results)
-        for fusion, name in names.items():
+        for fusion, name in FUSION_NAMES.items():
             runs = read_runs(variant, f"{setting} {fusion}", data, head, results)
             rows.append(
                 (label, name, *_scores(runs), _difference(runs, average, fusion == "average"))
             )
     header = ["supports", "fusion", "mIoU", "± seeds", "FB-IoU", "runs"]
     return markdown([*header, "against averaging predictions"], rows)
+
+
+def reading(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
+    """What the tables say in words, as far as the intervals allow; one Markdown line each."""
+    pairs = [("scl", other, "1", "1") for other in ("v_s", "v_s-seconds", "v_s+L1", "cosine")]
+    pairs += [("v_s+L1", other, "1", "1") for other in ("v_s", "cosine")]
+    for setting in ("5", "5-wrong"):
+        pairs += [("scl", "scl", f"{setting} cross", f"{setting} {o}") for o in FUSIONS[:2]]
+    lines = []
+    for a, b, setting, other in pairs:
+        runs = [read_runs(v, s, data, head, results) for v, s in ((a, setting), (b, other))]
+        if set(runs[0]) & set(runs[1]):
+            found = paired_difference(*runs)
+            names = _setting_names(a, b, setting, other)
+            lines.append(f"- {names}: **{found.verdict}**, {found} mIoU in {found.cells} runs.")
+    return "\n".join(lines)
+
+
+def _setting_names(a: str, b: str, setting: str, other: str) -> str:
+    if setting == "1":
+        return f"One shot, {NAMES[a]} against {NAMES[b]}"
+    shots, way = other.split()
+    wrong = ", one mask on a wrong object" if "wrong" in shots else ""
+    return f"Five shots{wrong}, fusion against {FUSION_NAMES[way]}"
 
 
 def chapter_table(results: Path = RESULTS) -> str:
@@ -191,6 +215,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "chapters": chapter_table(results),
         "one-shot": one_shot_table(results=results),
         "five-shot": five_shot_table(results=results),
+        "reading": reading(results=results),
     }
     for name, table in made.items():
         start, end = f"<!-- table {name} -->", "<!-- end -->"

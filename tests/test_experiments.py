@@ -108,12 +108,13 @@ def test_a_paired_difference_cancels_the_noise_of_episodes():
     difference = tables.paired_difference(runs(0.03), runs(0.0))
     assert difference.mean == pytest.approx(0.03)
     assert (difference.low, difference.high) == pytest.approx((0.03, 0.03))
-    assert difference.clear and difference.cells == 12
+    assert difference.verdict == "higher" and difference.cells == 12
 
 
 def test_an_interval_over_unpaired_noise_covers_zero():
     difference = tables.paired_difference(runs(0.0, seed=0), runs(0.0, seed=1))
-    assert difference.low < 0 < difference.high and not difference.clear
+    assert difference.low < 0 < difference.high
+    assert difference.verdict == "no difference shown"
 
 
 def test_different_episodes_are_refused():
@@ -135,3 +136,11 @@ def test_protocol_of_the_stored_tables_meets_its_promise():
     protocol = Protocol()
     assert protocol.one_shot >= 500 and protocol.five_shot >= 200 and protocol.held_out == 3
     assert replace(protocol, steps=1) != protocol
+
+
+def test_reading_says_no_more_than_the_intervals_allow(stored):
+    text = tables.reading(results=stored)
+    lines = text.splitlines()
+    assert len(lines) == 1 + 4  # SCL against the cosine, and four lines about five shots
+    for line in lines:
+        assert any(word in line for word in ("**higher**", "**lower**", "**no difference shown**"))
