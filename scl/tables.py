@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.experiments import FUSIONS, RESULTS, grid
+from scl.experiments import FIVE_SHOT, FUSIONS, RESULTS, grid
 from scl.metric import interval, resample, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
@@ -231,7 +231,7 @@ def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) 
     done = sum(c.path(results).is_file() for c in cells)
     title = f"{data}, {head}: {done} of {len(cells)} cells"
     parts = [title, one_shot_table(data, head, results)]
-    for variant in ("cosine", "v_s", "v_s+L1", "scl"):
+    for variant in FIVE_SHOT:
         parts += [f"5 shots, {NAMES[variant]}", five_shot_table(data, head, variant, results)]
     return "\n\n".join(parts)
 

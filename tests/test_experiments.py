@@ -11,7 +11,7 @@ from scl.__main__ import main
 from scl.experiments import Cell, Protocol, grid, missing, run_cell
 
 TINY = Protocol(
-    steps=3, per_class=4, novel_per_class=8, one_shot=20, five_shot=6, held_out=3, size=64
+    steps=3, tuning_steps=3, per_class=4, novel_per_class=8, one_shot=20, five_shot=6, held_out=3, size=64
 )
 
 
