@@ -67,8 +67,10 @@ def _atlas(options: argparse.Namespace) -> None:
     rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
     if options.compare:
         found = compare(Atlas.load(), Atlas.load(options.out))
-        print(f"{100 * found.close:.3f} % of pixels within one grey level, "
-              f"worst mask IoU {found.worst_iou:.5f}")
+        print(
+            f"{100 * found.close:.3f} % of pixels within one grey level, "
+            f"worst mask IoU {found.worst_iou:.5f}"
+        )
 
 
 def _sheet(options: argparse.Namespace) -> None:

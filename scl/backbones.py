@@ -63,9 +63,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         wide = c_in * expand
         self.expand = SameConv(c_in, wide, 1) if expand > 1 else None
-        self.depthwise = SameConv(
-            wide, wide, kernel, stride=stride, dilation=dilation, groups=wide
-        )
+        self.depthwise = SameConv(wide, wide, kernel, stride=stride, dilation=dilation, groups=wide)
         self.project = SameConv(wide, c_out, 1)
         self.skip = skip and c_in == c_out
 

@@ -187,8 +187,12 @@ def _draw_box(axis: Axes, box: Box) -> None:
         (x, y), width, height, boxstyle="round,pad=0,rounding_size=9", gid=box.name,
         facecolor=_mixed(colour, share), edgecolor=colour, linestyle=dash, lw=1.8, zorder=3,
     ))  # fmt: skip
-    styles = [({"weight": "bold"}, (box.title,)), ({}, box.body),
-              ({"weight": "bold", "color": BLUE}, box.gives), ({"style": "italic"}, box.source)]
+    styles = [
+        ({"weight": "bold"}, (box.title,)),
+        ({}, box.body),
+        ({"weight": "bold", "color": BLUE}, box.gives),
+        ({"style": "italic"}, box.source),
+    ]
     lines = [(line, style) for style, part in styles for line in part]
     if box.kind == "shared":
         _write(axis, x + width / 2, y + 25, box.title, box.name, ha="center")
@@ -212,8 +216,14 @@ def _draw_arrow(axis: Axes, kind: str, corners: tuple[tuple[int, int], ...]) -> 
     """A right-angled arrow through its corners."""
     colour, dash = (VERMILION, (0, (3, 2))) if kind == "loss" else (INK, "-")
     *_, before, end = np.array(corners, float)
-    axis.plot(*zip(*corners[:-1], tuple(end - 6 * np.sign(end - before)), strict=True),
-              color=colour, lw=2, ls=dash, zorder=2, solid_joinstyle="round")
+    axis.plot(
+        *zip(*corners[:-1], tuple(end - 6 * np.sign(end - before)), strict=True),
+        color=colour,
+        lw=2,
+        ls=dash,
+        zorder=2,
+        solid_joinstyle="round",
+    )
     head = Line([tuple(end - 9 * np.sign(end - before)), tuple(end)])
     axis.add_patch(FancyArrowPatch(
         path=head, arrowstyle="-|>,head_width=4,head_length=7", color=colour, lw=1, zorder=4,
@@ -250,8 +260,13 @@ def _draw_pictures(axis: Axes) -> None:
 def _draw_legend(axis: Axes) -> None:
     """The title, the meaning of the fills, and the letters of the shapes."""
     _write(axis, 36, 44, "SCL: from an episode to its score", pixels=29, weight="bold")
-    keys = (("frozen", "frozen"), ("trained", "trained"), ("shared", "trained, one for all passes"),
-            ("rule", "no weights"), ("loss", "loss, training only"))
+    keys = (
+        ("frozen", "frozen"),
+        ("trained", "trained"),
+        ("shared", "trained, one for all passes"),
+        ("rule", "no weights"),
+        ("loss", "loss, training only"),
+    )
     for (kind, words), x in zip(keys, (36, 152, 274, 584, 746), strict=True):
         colour, share, dash = KINDS[kind]
         axis.add_patch(FancyBboxPatch(
@@ -260,10 +275,20 @@ def _draw_legend(axis: Axes) -> None:
         ))  # fmt: skip
         _write(axis, x + 33, 82, words)
     _write(axis, 1010, 82, "blue: shape of what leaves", color=BLUE, weight="bold")
-    _write(axis, 36, 1272, "N images (K supports, or B queries)   ·   d channels   ·   "
-           "h × w cells   ·   H × W pixels   ·   files lie in scl/")
-    _write(axis, 36, 1299, "The support passes share FPM_s, all passes share D. "
-           "Training adds the three losses: Eq. 14, model.py.")
+    _write(
+        axis,
+        36,
+        1272,
+        "N images (K supports, or B queries)   ·   d channels   ·   "
+        "h × w cells   ·   H × W pixels   ·   files lie in scl/",
+    )
+    _write(
+        axis,
+        36,
+        1299,
+        "The support passes share FPM_s, all passes share D. "
+        "Training adds the three losses: Eq. 14, model.py.",
+    )
 
 
 def data_flow_figure() -> Figure:

@@ -202,8 +202,13 @@ def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
     width = 0.8 / len(names)
     for i, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN, PURPLE), strict=False)):
         places = np.arange(len(groups)) + (i - (len(names) - 1) / 2) * width
-        drawn = axis.bar(places, [group[name] for group in groups.values()], width * 0.92,
-                         color=colour, label=name)
+        drawn = axis.bar(
+            places,
+            [group[name] for group in groups.values()],
+            width * 0.92,
+            color=colour,
+            label=name,
+        )
         axis.bar_label(drawn, fmt="%.0f", fontsize=8)
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set_ylabel(ylabel)

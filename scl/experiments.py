@@ -156,8 +156,12 @@ def world(
     # Seeds of scenes: training and test scenes of a run never share one.
     base = ToyshopSet(atlas, split.base, protocol.per_class, 2 * seed, split.base, protocol.size)
     test = ToyshopSet(
-        atlas, tested, protocol.novel_per_class, 2 * seed + 1,
-        split.base + split.validation if tuning else None, protocol.size,
+        atlas,
+        tested,
+        protocol.novel_per_class,
+        2 * seed + 1,
+        split.base + split.validation if tuning else None,
+        protocol.size,
     )
     return World(
         base, test, FeatureBank(encoder, base), FeatureBank(encoder, test, wrong=True), split
@@ -198,8 +202,10 @@ def run_cell(
     made = world(
         cell.data, cell.fold, cell.seed, cell.tuning, cell.head == "pfenet", protocol, root
     )
-    record = tune(cell, made, protocol, progress) if cell.tuning else score(
-        cell, made, protocol, results, progress
+    record = (
+        tune(cell, made, protocol, progress)
+        if cell.tuning
+        else score(cell, made, protocol, results, progress)
     )
     head = {"cell": asdict(cell), "protocol": asdict(protocol), "versions": versions()}
     write_json(path, {**head, **record, "seconds": round(time.perf_counter() - start, 1)})
@@ -270,9 +276,10 @@ def score(cell: Cell, made: World, protocol: Protocol, results: Path, progress: 
 
 def _summary(result: Result) -> dict:
     """mIoU, FB-IoU, IoU per class, and [class, intersection, union] of every episode."""
-    rows = [[int(c), int(i), int(u)] for c, (i, u) in zip(
-        result.labels, result.counts[:, :2], strict=True
-    )]
+    rows = [
+        [int(c), int(i), int(u)]
+        for c, (i, u) in zip(result.labels, result.counts[:, :2], strict=True)
+    ]
     return {
         "miou": round(result.miou, 5),
         "fb_iou": round(result.fb_iou, 5),

@@ -240,9 +240,7 @@ class PFENetHead(nn.Module):
         full, own, inner = features.shape[-2:], [], []
         for index, size in enumerate(self._sizes(full)):
             maps = () if prior is None else (_resize(prior, size).to(features.dtype),)
-            x = merges[index](
-                concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps)
-            )
+            x = merges[index](concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps))
             if index > 0:
                 before = (above or own)[index - 1]
                 x = x + self.alpha[index - 1](torch.cat([x, _resize(before, size)], dim=1))

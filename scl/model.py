@@ -266,8 +266,12 @@ class SCL(nn.Module):
 
         if self.rules.mutual == "support":
             first = support.guide.first
-            own = None if first is None else Prediction(
-                first.logits, tuple(as_query(p.unflatten(0, (b, k))) for p in first.pyramid)
+            own = (
+                None
+                if first is None
+                else Prediction(
+                    first.logits, tuple(as_query(p.unflatten(0, (b, k))) for p in first.pyramid)
+                )
             )
             result = self.second_pass(as_query(support.features), vectors, own)
         else:
@@ -310,9 +314,9 @@ class SCL(nn.Module):
         logits = self._logits_per_support(features, query, support, fusion)
         size = size or tuple(features.shape[-2:])
         logits = resize_logits(logits.flatten(0, 1), size).unflatten(0, logits.shape[:2])
-        scores, mutual = (x.expand(len(features), *x.shape[1:]) for x in (
-            support.scores, support.mutual
-        ))
+        scores, mutual = (
+            x.expand(len(features), *x.shape[1:]) for x in (support.scores, support.mutual)
+        )
         weights = scores if fusion == "cross" else torch.ones_like(scores)
         fused = fuse(logits, weights[:, : logits.shape[1]], self.rules)
         return Segmentation(scores, mutual, logits, fused)

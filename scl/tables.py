@@ -131,7 +131,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def one_shot_table(
-    data: str = "toyshop", head: str = "canet", results: Path = RESULTS,
+    data: str = "toyshop",
+    head: str = "canet",
+    results: Path = RESULTS,
     references: Sequence[str] = ("cosine", "v_s"),
 ) -> str:
     """Novel classes, one support: every variant, and its paired difference to two references."""
@@ -234,4 +236,3 @@ def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) 
     for variant in FIVE_SHOT:
         parts += [f"5 shots, {NAMES[variant]}", five_shot_table(data, head, variant, results)]
     return "\n\n".join(parts)
-

@@ -45,9 +45,7 @@ def masked_gap(features: Tensor, mask: Tensor, epsilon: float = 0.0) -> Tensor:
     return total / torch.where(area > 0, area, torch.ones_like(area))
 
 
-def split_regions(
-    mask: Tensor, predicted: Tensor, rules: Rules = Rules()
-) -> tuple[Tensor, Tensor]:
+def split_regions(mask: Tensor, predicted: Tensor, rules: Rules = Rules()) -> tuple[Tensor, Tensor]:
     """The two Iverson brackets of Eq. 5-6: the foreground that was found, and that was lost.
 
     mask: [N, h, w] in 0..1; predicted: [N, h, w] with 0 or 1 (Eq. 4). Returns two [N, h, w].

@@ -41,14 +41,21 @@ class TinyBackbone(nn.Module):
 
 
 def tiny_model(
-    head: str = "canet", guidance: Guidance = Guidance(), rules: Rules = Rules(), seed: int = 0,
-    norm: bool = True, iterations: int = 1,
+    head: str = "canet",
+    guidance: Guidance = Guidance(),
+    rules: Rules = Rules(),
+    seed: int = 0,
+    norm: bool = True,
+    iterations: int = 1,
 ) -> SCL:
     """A model of 8 channels on the tiny backbone, in evaluation mode."""
     torch.manual_seed(seed)
     build = {"canet": CANetHead, "pfenet": PFENetHead}[head]
     return SCL(
-        TinyBackbone(), build(6, n=len(guidance.vectors), d=8, norm=norm), guidance, rules,
+        TinyBackbone(),
+        build(6, n=len(guidance.vectors), d=8, norm=norm),
+        guidance,
+        rules,
         iterations,
     ).eval()
 

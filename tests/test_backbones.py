@@ -36,8 +36,12 @@ def test_undilated_blocks_equal_the_reference_package(size):
 def _as_same(conv):
     """The same weights in our convolution."""
     same = SameConv(
-        conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride,
-        groups=conv.groups, bias=conv.bias is not None,
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        groups=conv.groups,
+        bias=conv.bias is not None,
     )
     same.weight, same.bias = conv.weight, conv.bias
     return same

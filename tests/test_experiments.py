@@ -11,7 +11,14 @@ from scl.__main__ import main
 from scl.experiments import Cell, Protocol, grid, missing, run_cell
 
 TINY = Protocol(
-    steps=3, tuning_steps=3, per_class=4, novel_per_class=8, one_shot=20, five_shot=6, held_out=3, size=64
+    steps=3,
+    tuning_steps=3,
+    per_class=4,
+    novel_per_class=8,
+    one_shot=20,
+    five_shot=6,
+    held_out=3,
+    size=64,
 )
 
 
@@ -30,7 +37,8 @@ def test_a_cell_records_what_it_was_made_with(stored):
     assert record["protocol"]["steps"] == 3 and record["versions"]["torch"]
     assert record["model"]["guidance"]["vectors"] == ["pri", "aux"]
     assert set(record["scores"]) == {
-        "1", *(f"5{w} {f}" for w in ("", "-wrong") for f in ("average", "vectors", "cross"))
+        "1",
+        *(f"5{w} {f}" for w in ("", "-wrong") for f in ("average", "vectors", "cross")),
     }
     one = record["scores"]["1"]
     assert len(one["episodes"]) == 20 and len(one["per_class"]) <= 5

@@ -33,15 +33,17 @@ def test_only_the_first_fpm_differs_between_support_and_query(build):
         head.zero_grad(set_to_none=True)
         features = head.reduce(torch.randn(2, 10, 6, 6), role)
         vectors = torch.randn(2, 2, 8)
-        out = head.support(features, vectors) if role == "support" else head.query(
-            features, vectors, hint
+        out = (
+            head.support(features, vectors)
+            if role == "support"
+            else head.query(features, vectors, hint)
         )
         (out.logits.sum() + sum(x.sum() for x in out.inner)).backward()
         reached[role] = {n for n, p in head.named_parameters() if p.grad is not None}
     own = reached["support"] ^ reached["query"]
     assert own and all(
-        name.split(".")[0] in ("query_branch", "support_branch", "query_merge", "support_merge",
-                               "reducers")
+        name.split(".")[0]
+        in ("query_branch", "support_branch", "query_merge", "support_merge", "reducers")
         for name in own
     )
 

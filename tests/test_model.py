@@ -46,8 +46,10 @@ def test_condition_and_segment_are_eq_1_to_17_done_slowly(head, guidance, k):
     result = model.segment(model.condition(images, masks), query)
     size = tuple(query.shape[-2:])
     for b in range(2):
-        logits = [resize_logits(slow_g(model, images[b, j], masks[b, j], query[b]), size)
-                  for j in range(k)]
+        logits = [
+            resize_logits(slow_g(model, images[b, j], masks[b, j], query[b]), size)
+            for j in range(k)
+        ]
         assert torch.allclose(result.logits[b], torch.cat(logits), atol=2e-5)
         total = 0
         for j in range(k):
@@ -210,7 +212,10 @@ def test_released_rules_change_what_they_name():
         paper = tiny_model(head)
         support = paper.condition(images, masks)
         for rule in (
-            {"mutual": "support"}, {"iou": "mean"}, {"own_score": False}, {"epsilon": 0.5},
+            {"mutual": "support"},
+            {"iou": "mean"},
+            {"own_score": False},
+            {"epsilon": 0.5},
         ):
             other = tiny_model(head, rules=Rules(**rule)).condition(images, masks)
             assert not torch.allclose(support.scores, other.scores), rule

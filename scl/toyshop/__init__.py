@@ -14,4 +14,3 @@ __all__ = [
     "agreement", "compare", "compose", "default_folder",
     "rebuild", "render_view",
 ]  # fmt: skip
-
