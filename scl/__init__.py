@@ -1,11 +1,12 @@
 """Self-guided and cross-guided few-shot segmentation (SCL, CVPR 2021), small and tested.
 
-Data flow one way, and each module imports only what stands before it:
+Data flow one way:
 
-    toyshop, datasets -> episode -> backbones -> vectors -> heads -> model, fusion -> metric
+    toyshop, photos -> datasets -> episode -> backbones -> heads (vectors) -> model (fusion)
+    -> bank -> train (losses), evaluate (metric)
 
-`losses`, `train` and `evaluate` use them; `experiments` and `tables` make and print the stored
-results; `draw`, `widgets` and the notebooks sit on top.
+`experiments` and `tables` make and print the stored results; `draw`, `widgets` and the notebooks
+sit on top.
 """
 
 __version__ = "0.1.0"

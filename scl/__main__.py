@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--fold", type=int, help="default: all")
     run.add_argument("--seed", type=int, help="default: all")
     run.add_argument("--tuning", action="store_true", help="choose settings on held-out classes")
-    run.add_argument("--list", action="store_true", help="print the missing cells, run nothing")
+    run.add_argument(
+        "--list", action="store_true", help="print the command of each missing cell, run nothing"
+    )
     run.add_argument("--all", action="store_true", help="run every missing cell")
     run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
     run.add_argument("--root", help="folder of photographs (with --data photos)")
@@ -93,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError("no cell fits these options: see --help for folds, seeds and variants")
     if options.list:
         for cell in missing(cells, results):
-            print(cell.path(results).name)
+            print(cell.command)
         return 0
     if options.all:
         failed = run_all(cells, options.jobs, results, options.root)

@@ -54,7 +54,7 @@ class ModelConfig:
 
 
 def build_model(config: ModelConfig, seed: int = 0, backbone: Backbone | None = None) -> SCL:
-    """A model with freshly drawn weights; the seed decides them and nothing else changes.
+    """A model with freshly drawn weights, in evaluation mode; the seed alone decides them.
 
     backbone: one to share between models (it is frozen); default: EfficientNet-Lite0.
     """
@@ -68,4 +68,5 @@ def build_model(config: ModelConfig, seed: int = 0, backbone: Backbone | None = 
             norm=config.norm,
             dropout=config.dropout,
         )
-    return SCL(backbone, head, config.guidance, config.rules, config.iterations)
+    model = SCL(backbone, head, config.guidance, config.rules, config.iterations)
+    return model.eval()

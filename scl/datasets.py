@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from scl.photos import open_image, open_mask, square
 from scl.toyshop import CLASSES, Atlas, Scene, compose
-from scl.vectors import IGNORE
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -108,7 +107,9 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index not in self._loaded:
-            self._loaded[index] = _read_pair(*self.files[index], self.size)
+            path, mask_path = self.files[index]
+            image = open_image(path, "RGB")
+            self._loaded[index] = square(image, open_mask(mask_path, image.size), self.size)
         return self._loaded[index]
 
 
@@ -121,31 +122,3 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     if not images:
         raise ValueError(f"{folder} holds no image: expected name.jpg with its mask name.png")
     return [(p, p.with_suffix(".png")) for p in images]
-
-
-def _read(path: Path, mode: str) -> Image.Image:
-    """Open an image; a missing, truncated or foreign file is named."""
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: restore it, or remove its partner") from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): replace or remove it") from None
-
-
-def _read_pair(image_path: Path, mask_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    image, mask = _read(image_path, "RGB"), _read(mask_path, "L")
-    if image.size != mask.size:
-        raise ValueError(
-            f"{mask_path} is {mask.size[0]} x {mask.size[1]} and its image "
-            f"{image.size[0]} x {image.size[1]} pixels: a mask has the size of its image"
-        )
-    scale = size / max(image.size)
-    shape = tuple(max(1, round(side * scale)) for side in image.size)
-    pixels = np.zeros((size, size, 3), np.uint8)
-    labels = np.full((size, size), IGNORE, np.uint8)
-    pixels[: shape[1], : shape[0]] = np.asarray(image.resize(shape, Image.Resampling.BILINEAR))
-    small = mask.resize(shape, Image.Resampling.NEAREST)
-    labels[: shape[1], : shape[0]] = np.asarray(small) > 127
-    return pixels, labels

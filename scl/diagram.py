@@ -95,7 +95,7 @@ SECOND = Box(
 )  # fmt: skip
 HINT = Box(
     "hint", (754, 740, 268, 216), "rule", "Hint, query pass only",
-    ("PFENet: prior, from the", "frozen high-level maps", "CANet: the previous P_q"),
+    ("PFENet: prior, from the", "frozen high-level maps", "CANet: P_q so far, or 0"),
     ("[N, 1 or 2, h, w]",), ("Sec. 5.1 · vectors.py,", "model.py"),
 )  # fmt: skip
 ASK = Box(
@@ -279,7 +279,7 @@ def _draw_legend(axis: Axes) -> None:
         axis,
         36,
         1272,
-        "N images (K supports, or B queries)   ·   d channels   ·   "
+        "N images (B·K supports or queries)   ·   d channels   ·   "
         "h × w cells   ·   H × W pixels   ·   files lie in scl/",
     )
     _write(
@@ -287,7 +287,7 @@ def _draw_legend(axis: Axes) -> None:
         36,
         1299,
         "The support passes share FPM_s, all passes share D. "
-        "Training adds the three losses: Eq. 14, model.py.",
+        "Training adds the three losses (Eq. 14, model.py). Found and lost: a sketch.",
     )
 
 

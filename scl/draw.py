@@ -143,9 +143,9 @@ def found_lost_figure(
 
 
 def probability_figure(
-    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray]
+    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], unit: str
 ) -> Figure:
-    """An image with its mask, and maps in 0..1 beside it on one colour scale."""
+    """An image with its mask, and maps in 0..1 beside it on one colour scale named `unit`."""
     pictures = [overlay(image, {TRUTH: mask}), *(grow(m, image.shape[:2]) for m in maps.values())]
     # An empty last panel makes room for the colour bar.
     figure = panels([*pictures, pictures[0]], ["truth", *maps, ""], side=2.1)
@@ -153,7 +153,7 @@ def probability_figure(
     box = last.get_position()
     last.remove()
     bar = figure.add_axes((box.x0 + 0.01, box.y0 + 0.05, 0.02, box.height - 0.1))
-    figure.colorbar(shown, cax=bar, label="0 = no, 1 = yes")
+    figure.colorbar(shown, cax=bar, label=unit)
     return figure
 
 
@@ -167,7 +167,8 @@ def curves(
     for name, colour, dash in zip(names, (BLUE, VERMILION, GREEN, PURPLE), dashes, strict=False):
         values = np.array([record[name] for record in history])
         kernel = np.ones(min(smooth, len(values))) / min(smooth, len(values))
-        axis.plot(np.convolve(values, kernel, mode="valid"), dash, color=colour, label=name)
+        smoothed = np.convolve(values, kernel, mode="valid")
+        axis.plot(smoothed, dash, color=colour, label=name, lw=2.2 if dash == "--" else 1.3)
     axis.set(xlabel="training step", ylabel="cross-entropy", ylim=(0, None))
     axis.legend(frameon=False)
     return figure

@@ -70,6 +70,17 @@ def check_masks(masks: Tensor, role: str) -> None:
         )
 
 
+def check_images(images: Tensor, role: str, shape: str, dimensions: int) -> None:
+    """Raise unless images are float colour images of the documented shape."""
+    if images.dim() != dimensions or images.shape[-3] != 3:
+        raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected {shape}")
+    if not images.is_floating_point() or (images.numel() and images.max() > 16):
+        raise ValueError(
+            f"{role} images are {images.dtype} with values up to {images.max():g}: expected "
+            "floats in 0..1; grey levels 0..255 need '.float() / 255' first"
+        )
+
+
 def check_support(images: object, masks: Tensor) -> None:
     """Raise unless [B, K, ...] images (or their maps) and [B, K, H, W] masks can guide."""
     if masks.dim() != 4:
@@ -78,10 +89,7 @@ def check_support(images: object, masks: Tensor) -> None:
             "one episode of one shot is [1, 1, H, W]"
         )
     if isinstance(images, Tensor):
-        if images.dim() != 5 or images.shape[2] != 3:
-            raise ValueError(
-                f"support images have shape {tuple(images.shape)}: expected [B, K, 3, H, W]"
-            )
+        check_images(images, "support", "[B, K, 3, H, W]", 5)
         if images.shape[-2:] != masks.shape[-2:]:
             raise ValueError(
                 f"support images {_size(images)} and masks {_size(masks)} differ in size: "

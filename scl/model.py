@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.backbones import Backbone
-from scl.episode import check_support
+from scl.episode import check_images, check_support
 from scl.fusion import confidence, fuse, pair_iou
 from scl.heads import Head, Prediction
 from scl.losses import resize_logits, segmentation_loss
@@ -138,12 +138,15 @@ class SCL(nn.Module):
 
     # ------------------------------------------------------------ one support
 
-    def self_guide(self, features: Tensor, mask: Tensor) -> SelfGuide:
-        """Eq. 1-6 for N supports: features [N, d, h, w] and shrunk masks [N, h, w]."""
+    def self_guide(self, features: Tensor, mask: Tensor, first_pass: bool = False) -> SelfGuide:
+        """Eq. 1-6 for N supports: features [N, d, h, w] and shrunk masks [N, h, w].
+
+        first_pass: predict the support even where no guiding vector needs it (the loss L_s1 of
+        a model guided by v_s alone).
+        """
         v_s = masked_gap(features, mask, self.rules.epsilon)
         first, found, lost = None, mask, torch.zeros_like(mask)
-        # In use, a model without v_pri and v_aux never looks at its first prediction.
-        if self.guidance.splits or (self.training and self.guidance.loss_s1):
+        if self.guidance.splits or first_pass:
             repeated = v_s.unsqueeze(1).expand(-1, self.head.n, -1)
             first = self.head.support(features, repeated)
             # argmax passes no gradient: the regions are constants, the pooled features are not.
@@ -185,7 +188,7 @@ class SCL(nn.Module):
         """
         mask = shrink_mask(support_masks, support.mid.shape[-2:], self.rules)
         features = self.head.reduce(support.mid, "support")
-        guide = self.self_guide(features, mask)
+        guide = self.self_guide(features, mask, self.guidance.loss_s1)
         passes = {
             "q": (
                 self._query_pass(
@@ -308,6 +311,7 @@ class SCL(nn.Module):
         size: H x W of the result; the image's own if not given, the feature map's for maps.
         """
         if not isinstance(query, Maps):
+            check_images(query, "query", "[B, 3, H, W]", 4)
             size = size or tuple(query.shape[-2:])
             query = self.encode(query)
         features = self.head.reduce(query.mid, "query")

@@ -38,11 +38,6 @@ class Guidance:
         """Does a guiding vector need the split into found and lost?"""
         return "pri" in self.vectors or "aux" in self.vectors
 
-    @property
-    def first_pass(self) -> bool:
-        """Is the first support prediction (Eq. 2-4) needed when training?"""
-        return self.splits or self.loss_s1
-
 
 V_S = Guidance(vectors=("s",), loss_s1=False, loss_s2=False)
 V_S_L1 = Guidance(vectors=("s",), loss_s1=True, loss_s2=False)

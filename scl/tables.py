@@ -134,7 +134,7 @@ def one_shot_table(
     data: str = "toyshop",
     head: str = "canet",
     results: Path = RESULTS,
-    references: Sequence[str] = ("cosine", "v_s"),
+    references: Sequence[str] = ("cosine", "v_s", "v_s-seconds"),
 ) -> str:
     """Novel classes, one support: every variant, and its paired difference to two references."""
     rows, reference = [], {r: read_runs(r, "1", data, head, results) for r in references}
@@ -232,7 +232,7 @@ def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) 
     cells = [c for c in grid(data, head) if not c.tuning]
     done = sum(c.path(results).is_file() for c in cells)
     title = f"{data}, {head}: {done} of {len(cells)} cells"
-    parts = [title, one_shot_table(data, head, results)]
+    parts = [title, one_shot_table(data, head, results), reading(data, head, results)]
     for variant in FIVE_SHOT:
         parts += [f"5 shots, {NAMES[variant]}", five_shot_table(data, head, variant, results)]
     return "\n\n".join(parts)

@@ -10,6 +10,7 @@ from PIL import Image
 from scl.datasets import FolderDataset, ToyshopSet
 from scl.episode import EpisodeSampler
 from scl.folds import split_classes
+from scl.photos import read_photo
 from scl.toyshop import CLASSES, Atlas
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos" / "eth80-scenes"
@@ -101,6 +102,37 @@ def test_a_truncated_or_vanished_image_is_named(tmp_path):
     os.remove(tmp_path / "cup" / "two.jpg")
     with pytest.raises(ValueError, match="two.jpg is missing"):
         data[1]
+
+
+def test_a_turned_photograph_is_read_upright(tmp_path):
+    photo(tmp_path / "cup", "one", (40, 30))
+    image = Image.open(tmp_path / "cup" / "one.jpg")
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter when shown
+    image.rotate(90, expand=True).save(tmp_path / "cup" / "one.jpg", exif=exif)
+    pixels, mask = FolderDataset(tmp_path, size=40)[0]
+    assert (mask[30:] == 255).all() and (mask[:30] != 255).all()
+    assert np.abs(pixels[:30].astype(int) - np.asarray(image)).mean() < 30
+
+
+@pytest.mark.parametrize("value", [1, 38])
+def test_a_mask_that_is_not_white_is_explained(tmp_path, value):
+    photo(tmp_path / "cup", "one")
+    Image.new("L", (40, 30), value).save(tmp_path / "cup" / "one.png")
+    with pytest.raises(ValueError, match=f"brightest is {value}.*white"):
+        FolderDataset(tmp_path)[0]
+
+
+@pytest.mark.parametrize("size", [(40, 30), (31, 97), (64, 64)])
+def test_a_mask_returns_to_the_size_of_its_photograph(tmp_path, size):
+    photo(tmp_path, "one", size)
+    read = read_photo(tmp_path / "one.jpg", tmp_path / "one.png", size=128)
+    assert read.image.shape == (3, 128, 128) and read.mask.shape == (128, 128)
+    back = np.asarray(read.restore(read.mask)) > 127
+    truth = np.asarray(Image.open(tmp_path / "one.png")) > 127
+    assert back.shape == truth.shape == size[::-1]
+    assert (back & truth).sum() / (back | truth).sum() > 0.85
+    assert read_photo(tmp_path / "one.jpg").mask is None
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photographs (ETH-80 scenes) are not here")

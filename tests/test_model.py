@@ -129,6 +129,14 @@ def test_losses_are_the_equations_and_sum_to_eq_14(head, guidance):
         assert torch.allclose(losses["s2"], slow)
 
 
+@pytest.mark.parametrize("guidance", ["v_s+L1", "scl"])
+def test_losses_can_be_measured_in_evaluation_mode(guidance):
+    model = tiny_model("canet", GUIDANCES[guidance]).eval()
+    images, masks, query, query_masks = random_task(k=1)
+    support, support_masks = maps_of(model, images, masks)
+    assert "s1" in model.losses(support, support_masks, model.encode(query), query_masks)
+
+
 @pytest.mark.parametrize("loss_size", ["feature", "image"])
 def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
     rules = Rules(loss_size=loss_size)
@@ -288,10 +296,14 @@ def test_bad_input_is_named_with_a_remedy():
         "the value 7": (images, masks * 7),
         r"expected \[B, K, H, W\]": (images, masks[0]),
         r"expected \[B, K, 3, H, W\]": (images[:, :, :1], masks),
+        "grey levels 0..255 need": (images * 255, masks),
+        "uint8 with values": ((images * 255).byte(), masks),
     }
     for message, (wrong_images, wrong_masks) in bad.items():
         with pytest.raises(ValueError, match=message):
             model.condition(wrong_images, wrong_masks)
+    with pytest.raises(ValueError, match=r"query images have shape \(3, 44, 52\)"):
+        model.segment(model.condition(images, masks), query[0])
     with pytest.raises(ValueError, match="fusion='median'"):
         model.segment(model.condition(images, masks), query, fusion="median")
     with pytest.raises(ValueError, match="head takes 2 vectors"):

@@ -36,7 +36,7 @@ def test_figures_become_files(kind, magic):
     figures = [
         draw.found_lost_figure(image, mask, probability),
         draw.episode_figure([image], [mask], image, mask, "lamp"),
-        draw.probability_figure(image, mask, {"a": probability}),
+        draw.probability_figure(image, mask, {"a": probability}, "cosine"),
         draw.curves([{"q": 1.0}, {"q": 0.5}], ["q"]),
         draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU", zero=True),
         draw.bars({"shade": {"found": 90.0}}, "%"),
