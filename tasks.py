@@ -8,7 +8,7 @@
     python3 tasks.py normalise    tidy the stored notebooks so that differences show real changes
     python3 tasks.py install      only install (--dev adds what the tests need)
 
-It may be called from any folder. `course --only NAME -p steps 200` runs the notebooks whose name
+It may be called from any folder. `course --only NAME -p STEPS 200` runs the notebooks whose name
 contains NAME with another value for one of the names set in their `parameters` cell.
 """
 
