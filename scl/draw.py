@@ -186,9 +186,9 @@ def whiskers(
         text = f"{value:.1f}"
         axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center")
     axis.set_yticks(range(len(rows)), list(rows))
-    axis.invert_yaxis()
     axis.set_xlabel(xlabel)
     axis.margins(x=0.15)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
     if zero:
         axis.axvline(0, color=GREY, lw=1)
     axis.spines[["top", "right"]].set_visible(False)
@@ -214,7 +214,9 @@ def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set_ylabel(ylabel)
     if len(names) > 1:
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(
+            frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1)
+        )
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
