@@ -56,7 +56,7 @@ class Rules:
                      prediction + mask: "exact" (PFENet variant), "truncated" (CANet variant).
     epsilon          vectors.masked_gap: added to the area; 0 in the paper, 0.0005 released.
     empty            vectors.guiding_vectors: what stands in for an empty region, on which the
-                     paper is silent: "zero" (as released, in effect) or "initial" (v_s).
+                     paper is silent: "initial" (v_s) or "zero" (released, in effect).
     second_pyramid   model.SCL.second_pass: pyramid that PFENet's second support pass reads:
                      its "own", or that of the "first" pass (released).
     mutual           model.SCL.mutual_logits: predictions of Eq. 15 by the whole "model" or by the
@@ -75,7 +75,7 @@ class Rules:
     mask_resize: Literal["binary", "bilinear"] = "binary"
     regions: Literal["partition", "exact", "truncated"] = "partition"
     epsilon: float = 0.0
-    empty: Literal["zero", "initial"] = "zero"
+    empty: Literal["initial", "zero"] = "initial"
     second_pyramid: Literal["own", "first"] = "own"
     mutual: Literal["model", "support"] = "model"
     iou: Literal["foreground", "mean"] = "foreground"

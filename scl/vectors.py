@@ -67,8 +67,9 @@ def guiding_vectors(
 ) -> Tensor:
     """Eq. 5-6, and the choice of Table 5: the n vectors that guide, [N, n, d].
 
-    An empty region (nothing found, or nothing lost) has no average. Rule empty="zero" sends the
-    zero vector, which a head can recognise; "initial" sends v_s.
+    An empty region (nothing found, or nothing lost) has no average, and the paper is silent. Rule
+    empty="initial" sends v_s, all that is known then; "zero" sends the zero vector, which a head
+    meets at the beginning of training but hardly later, and again on novel classes.
     """
 
     def pooled(region: Tensor) -> Tensor:

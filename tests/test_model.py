@@ -24,7 +24,8 @@ def slow_g(model, image, mask, query):
         twice = torch.stack([v_s] * model.head.n, dim=1)
         predicted = model.head.support(f_s, twice).logits.argmax(dim=1)  # Eq. 2-4
         found, lost = split_regions(small, predicted)
-        by_name = {"s": v_s, "pri": masked_gap(f_s, found), "aux": masked_gap(f_s, lost)}
+        regions = {"s": small, "pri": found, "aux": lost}
+        by_name = {n: masked_gap(f_s, r) if r.any() else v_s for n, r in regions.items()}
         vectors = [by_name[name] for name in model.guidance.vectors]  # Eq. 5-6
     q = model.encode(query[None])
     f_q = model.head.reduce(q.mid, "query")
