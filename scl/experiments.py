@@ -82,7 +82,7 @@ class Protocol:
 # The photographs are few, six classes to train on: learning is over sooner.
 PROTOCOLS = {
     "toyshop": Protocol(),
-    "photos": Protocol(steps=500, tuning_steps=300, five_shot=100, held_out=2),
+    "photos": Protocol(steps=300, tuning_steps=300, held_out=2),
 }
 
 
