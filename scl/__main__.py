@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn a ValueError into one line and exit status 1."""
+    """Parse, run, and turn an error of input or of files into one line and exit status 1."""
     options = _parser().parse_args(arguments)
     try:
         return options.call(options) or 0
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"scl: {error}", file=sys.stderr)
         return 1
 

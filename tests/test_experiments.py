@@ -152,3 +152,9 @@ def test_reading_says_no_more_than_the_intervals_allow(stored):
     assert len(lines) == 1 + 4  # SCL against the cosine, and four lines about five shots
     for line in lines:
         assert any(word in line for word in ("**higher**", "**lower**", "**no difference shown**"))
+
+
+def test_the_command_line_answers_errors_of_files_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["sheet", "--out", str(tmp_path / "file" / "sheet.jpg")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
