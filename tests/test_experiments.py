@@ -155,6 +155,5 @@ def test_reading_says_no_more_than_the_intervals_allow(stored):
 
 
 def test_the_command_line_answers_errors_of_files_in_one_line(tmp_path, capsys):
-    (tmp_path / "file").write_text("not a folder")
-    assert main(["sheet", "--out", str(tmp_path / "file" / "sheet.jpg")]) == 1
+    assert main(["table", "--fill", str(tmp_path / "nowhere" / "README.md")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
