@@ -183,6 +183,7 @@ def reading(data: str = "toyshop", head: str = "canet", results: Path = RESULTS)
     pairs += [("v_s+L1", other, "1", "1") for other in ("v_s", "cosine")]
     for setting in ("5", "5-wrong"):
         pairs += [("scl", "scl", f"{setting} cross", f"{setting} {o}") for o in FUSIONS[:2]]
+        pairs += [("scl", "cosine", f"{setting} cross", f"{setting} cross")]
     lines = []
     for a, b, setting, other in pairs:
         runs = [read_runs(v, s, data, head, results) for v, s in ((a, setting), (b, other))]
@@ -198,6 +199,8 @@ def _setting_names(a: str, b: str, setting: str, other: str) -> str:
         return f"One shot, {NAMES[a]} against {NAMES[b]}"
     shots, way = other.split()
     wrong = ", one mask on a wrong object" if "wrong" in shots else ""
+    if a != b:
+        return f"Five shots{wrong}, fused, {NAMES[a]} against {NAMES[b]}"
     return f"Five shots{wrong}, fusion against {FUSION_NAMES[way]}"
 
 
@@ -217,6 +220,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "chapters": chapter_table(results),
         "one-shot": one_shot_table(results=results),
         "five-shot": five_shot_table(results=results),
+        "five-shot-cosine": five_shot_table(variant="cosine", results=results),
         "reading": reading(results=results),
     }
     for name, table in made.items():

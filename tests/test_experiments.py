@@ -149,7 +149,7 @@ def test_protocol_of_the_stored_tables_meets_its_promise():
 def test_reading_says_no_more_than_the_intervals_allow(stored):
     text = tables.reading(results=stored)
     lines = text.splitlines()
-    assert len(lines) == 1 + 4  # SCL against the cosine, and four lines about five shots
+    assert len(lines) == 1 + 6  # SCL against the cosine, and six lines about five shots
     for line in lines:
         assert any(word in line for word in ("**higher**", "**lower**", "**no difference shown**"))
 
