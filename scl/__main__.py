@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--variant", nargs="+", help="default: all")
     run.add_argument("--fold", type=int, help="default: all")
     run.add_argument("--seed", type=int, help="default: all")
-    run.add_argument("--tuning", action="store_true", help="choose settings on held-out classes")
+    run.add_argument(
+        "--stage", choices=("tuning", "plateau", "final"), help="default: final, or all with --all"
+    )
     run.add_argument(
         "--list", action="store_true", help="print the command of each missing cell, run nothing"
     )
@@ -87,7 +89,7 @@ def _sheet(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from scl.experiments import RESULTS, grid, missing, run_all, run_cell
+    from scl.experiments import KEPT, RESULTS, grid, missing, run_all, run_cell
 
     results = options.results or RESULTS
     cells = [cell for cell in grid(options.data, options.head) if _wanted(cell, options)]
@@ -101,17 +103,19 @@ def _run(options: argparse.Namespace) -> int:
         failed = run_all(cells, options.jobs, results, options.root)
         print(f"{len(cells) - len(failed)} of {len(cells)} cells are there")
         return 1 if failed else 0
+    kept = results.parent / KEPT.relative_to(RESULTS.parent)
     for cell in cells:
-        print(run_cell(cell, results=results, root=options.root, progress=False), flush=True)
+        done = run_cell(cell, None, results, options.root, progress=False, kept=kept)
+        print(done, flush=True)
     return 0
 
 
 def _wanted(cell, options: argparse.Namespace) -> bool:
-    """Does a cell fit the options? Without --all and --list, tuning is a choice of its own."""
-    if options.tuning != cell.tuning and not ((options.all or options.list) and not options.tuning):
-        return False
+    """Does a cell fit the options? One stage at a time, unless many cells are asked for."""
+    stage = options.stage or (None if options.all or options.list else "final")
     return (
-        (options.variant is None or cell.variant in options.variant)
+        (stage is None or cell.stage == stage)
+        and (options.variant is None or cell.variant in options.variant)
         and (options.fold is None or cell.fold == options.fold)
         and (options.seed is None or cell.seed == options.seed)
     )

@@ -46,6 +46,7 @@ class FeatureBank:
         batch: int = 16,
         progress: bool = False,
     ):
+        self.dataset = dataset
         items = [dataset[i] for i in range(len(dataset.labels))]
         self.masks = torch.from_numpy(np.stack([mask for _, mask in items])).to(device)
         self.maps = _encode(model, [im for im, _ in items], self.masks, batch, progress)
@@ -63,7 +64,7 @@ class FeatureBank:
         """A copy on another device."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
-            setattr(moved, name, None if value is None else value.to(device))
+            setattr(moved, name, value.to(device) if hasattr(value, "to") else value)
         return moved
 
     def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Batch:

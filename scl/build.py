@@ -61,12 +61,15 @@ def build_model(config: ModelConfig, seed: int = 0, backbone: Backbone | None = 
     backbone = EfficientNetLite0(config.stride) if backbone is None else backbone
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        # Classifiers that no loss reaches are left out.
+        extra = {"inner": config.rules.auxiliary_loss > 0} if config.head == "pfenet" else {}
         head = HEADS[config.head](
             backbone.mid_channels,
             n=len(config.guidance.vectors),
             d=config.d,
             norm=config.norm,
             dropout=config.dropout,
+            **extra,
         )
     model = SCL(backbone, head, config.guidance, config.rules, config.iterations)
     return model.eval()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from scl.backbones import Backbone
 from scl.build import ModelConfig, build_model
@@ -52,6 +53,24 @@ def write_json(path: Path, record: dict) -> None:
     # A row of whole numbers reads better, and differs better, on one line.
     text = re.sub(r"\[[\d,\s]+\]", lambda row: " ".join(row[0].split()), text)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save_weights(module: nn.Module, path: Path) -> str:
+    """Write a module's weights in half precision, to be kept small; returns their SHA-256."""
+    state = {n: v.detach().cpu().half().contiguous() for n, v in module.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_weights(module: nn.Module, path: Path, sha256: str) -> None:
+    """Read what save_weights wrote; a missing, changed or foreign file is refused."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if found != sha256:
+        raise ValueError(f"{path} is missing or differs from its record: save or copy it again")
+    try:
+        module.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not fit its record: {error}") from None
 
 
 def save_checkpoint(
@@ -106,14 +125,8 @@ def load_checkpoint(
     config = ModelConfig.from_dict(record["model"])
     if expected is not None:
         _compare(weights, config.to_dict(), expected.to_dict())
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
-    if found != record["sha256"]:
-        raise ValueError(f"{weights} is missing or differs from its record: save or copy it again")
     model = build_model(config, backbone=backbone)
-    try:
-        model.head.load_state_dict(load_file(weights))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{weights} does not fit its record: {error}") from None
+    load_weights(model.head, weights, record["sha256"])
     return model.eval()
 
 

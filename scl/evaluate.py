@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from scl.bank import FeatureBank
 from scl.device import autocast
 from scl.episode import EpisodeIndex
 from scl.metric import class_iou, count_pixels, fb_iou, mean_iou
-from scl.model import SCL, Fusion
+from scl.model import SCL, Fusion, Support
 
 
 class Result(NamedTuple):
@@ -38,6 +39,32 @@ class Result(NamedTuple):
         return class_iou(self.counts, self.labels)
 
 
+# Stand-ins for an episode's own vectors, to ask whether the head listens to them.
+SWAPS = ("v_s", "shuffled", "zero")
+
+
+def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
+    """The same supports with other guiding vectors; labels: [B], class of each episode.
+
+    "v_s": the plain average in every place; "shuffled": those of the next episode that shows
+    another class (its own where the batch has no other); "zero": nothing at all.
+    """
+    vectors = support.vectors
+    if swap == "v_s":
+        plain = support.guide.v_s.unflatten(0, vectors.shape[:2]).unsqueeze(2)
+        return replace(support, vectors=plain.expand_as(vectors).to(vectors.dtype))
+    if swap == "zero":
+        return replace(support, vectors=torch.zeros_like(vectors))
+    if swap != "shuffled":
+        raise ValueError(f"swap={swap!r}: expected one of {SWAPS}")
+    count = len(labels)
+    others = [
+        next((j % count for j in range(i + 1, i + count) if labels[j % count] != label), i)
+        for i, label in enumerate(labels)
+    ]
+    return replace(support, vectors=vectors[others])
+
+
 @torch.inference_mode()
 def evaluate(
     model: SCL,
@@ -47,10 +74,11 @@ def evaluate(
     wrong: int = 0,
     batch: int = 10,
     progress: bool = False,
+    swap: str | None = None,
 ) -> dict[str, Result]:
     """Segment every query once per way of fusing; the supports are read once for all of them.
 
-    wrong: how many supports of each episode show the wrong object.
+    wrong: how many supports of each episode show the wrong object; swap: see swap_vectors.
     Returns a Result by fusion. The model's own device and mode are kept.
     """
     was_training, device = model.training, bank.masks.device
@@ -61,6 +89,8 @@ def evaluate(
         b = bank.batch(episodes[start : start + batch], wrong)
         with autocast(device):
             support = model.condition(b.support, b.support_masks)
+            if swap is not None:
+                support = swap_vectors(support, b.labels, swap)
             for fusion in fusions:
                 done = model.segment(support, b.query, fusion, tuple(b.query_masks.shape[-2:]))
                 counts[fusion].append(count_pixels(done.mask, b.query_masks).cpu())

@@ -1,11 +1,12 @@
 """One runner for every stored table.
 
-A cell is (data, head, variant, fold, seed). Running a cell writes one JSON and does nothing if it
-is there already, so any scheduler can take the missing ones (`python -m scl run --list`).
+A cell is (data, head, variant, fold, seed, stage). Running a cell writes one JSON and does nothing
+if it is there already, so any scheduler can take the missing ones (`python -m scl run --list`).
 
-Settings are chosen once per fold and variant on base classes held out for it ("tuning" cells);
-final cells train on all base classes. One thing novel classes did choose: the steps of the Toyshop
-cells went from 500 to 1000, for every variant alike, after cells of two folds had been looked at.
+Everything is chosen on base classes held out for it, in two stages: "tuning" cells choose learning
+rate and dropout, "plateau" cells the number of steps. "final" cells train on all base classes and
+are the only ones a table reads. Novel classes choose nothing: plateau cells score them too, to show
+over-fitting, and no choice reads that column.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
-from scl.backbones import EfficientNetLite0
+from scl.backbones import Backbone, EfficientNetLite0
 from scl.bank import FeatureBank
 from scl.baselines import all_foreground, choose_threshold, cosine_method
 from scl.build import ModelConfig, build_model
-from scl.checkpoint import versions, write_json
+from scl.checkpoint import load_weights, save_weights, versions, write_json
 from scl.datasets import FolderDataset, ToyshopSet
 from scl.device import pick_device
-from scl.episode import Dataset, EpisodeSampler
-from scl.evaluate import Result, evaluate
+from scl.episode import EpisodeSampler
+from scl.evaluate import SWAPS, Result, evaluate
 from scl.folds import FOLDS, Split, split_classes
 from scl.metric import interval, resample, weighted_miou
 from scl.model import SCL
@@ -40,20 +42,36 @@ from scl.rules import SELF_GUIDED, V_S, V_S_L1, Guidance
 from scl.toyshop import CLASSES, Atlas
 from scl.train import TrainConfig, train
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, KEPT = ROOT / "results", ROOT / "data" / "heads"
 SEEDS = (0, 1, 2)
+KEPT_SEED = 0  # whose heads are kept for the chapters
 FUSIONS = ("average", "vectors", "cross")
+Stage = Literal["tuning", "plateau", "final"]
 
-# The variants of the table. The last one trains for as many seconds as "scl", not as many steps.
+# The trained variants: Tables 4 to 6 of the paper, and one that trains for as many seconds as
+# "scl", not as many steps.
 GUIDED: dict[str, Guidance] = {
     "v_s": V_S,
     "v_s+L1": V_S_L1,
+    "pri": Guidance(("pri",)),
+    "aux": Guidance(("aux",)),
+    "all": Guidance(("s", "pri", "aux")),
+    "scl-none": Guidance(loss_s1=False, loss_s2=False),
+    "scl-L1": Guidance(loss_s2=False),
+    "scl-L2": Guidance(loss_s1=False),
     "scl": SELF_GUIDED,
     "v_s-seconds": V_S,
 }
 UNTRAINED = ("foreground", "cosine")
 VARIANTS = UNTRAINED + tuple(GUIDED)
-FIVE_SHOT = ("cosine", "scl")  # those that are also scored with five supports
+CORE = ("v_s", "v_s+L1", "scl")  # those with tuning cells of their own
+FIVE_SHOT = ("cosine", "v_s", "scl")  # those that are also scored with five supports
+BY_GRID: dict[tuple[str, str], tuple[str, ...]] = {
+    ("toyshop", "canet"): VARIANTS,
+    ("toyshop", "pfenet"): CORE,
+    ("photos", "canet"): (*UNTRAINED, *CORE),
+}
 
 # What tuning tries for each variant, with the same budget: (peak learning rate, dropout).
 TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
@@ -63,13 +81,16 @@ TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
 class Protocol:
     """How much is trained and tested in a cell.
 
-    steps: of training; tuning_steps: of every trial of tuning; seconds_factor: how many steps of
-    "v_s" take the time of one of "scl" (measured on one thread);
-    per_class, novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base
-    classes set aside while tuning; size: pixels a side.
+    steps: of training where no plateau cells choose them; ladder: the numbers of steps those try;
+    slack: mIoU by which the chosen number may stay below the best of the ladder;
+    tuning_steps: of every trial of tuning; seconds_factor: how many steps of "v_s" take the time of
+    one of "scl" (measured on one thread); per_class, novel_per_class: scenes; one_shot, five_shot:
+    novel episodes; held_out: base classes set aside while choosing; size: pixels a side.
     """
 
     steps: int = 1000
+    ladder: tuple[int, ...] = (250, 500, 1000, 2000)
+    slack: float = 0.01
     tuning_steps: int = 500
     seconds_factor: float = 2.3
     per_class: int = 60
@@ -83,48 +104,58 @@ class Protocol:
 # The photographs are few, six classes to train on: learning is over sooner.
 PROTOCOLS = {
     "toyshop": Protocol(),
-    "photos": Protocol(steps=300, tuning_steps=300, held_out=2),
+    "photos": Protocol(steps=300, ladder=(), tuning_steps=300, held_out=2),
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table. tuning: held-out base classes stand in for the novel ones."""
+    """One entry of a table; in the stages before "final", held-out base classes are tested."""
 
     data: str
     head: str
     variant: str
     fold: int
     seed: int
-    tuning: bool = False
+    stage: Stage = "final"
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant!r}: expected one of {VARIANTS}")
         if self.data not in PROTOCOLS:
             raise ValueError(f"data {self.data!r}: expected one of {tuple(PROTOCOLS)}")
+        if self.stage not in ("tuning", "plateau", "final"):
+            raise ValueError(f"stage {self.stage!r}: expected tuning, plateau or final")
 
     @property
     def command(self) -> str:
-        """What a scheduler calls to compute this cell (tuning cells first)."""
+        """What a scheduler calls to compute this cell (earlier stages first)."""
         line = f"python -m scl run --data {self.data} --head {self.head} --fold {self.fold}"
-        return f"{line} --seed {self.seed} --variant {self.variant}" + " --tuning" * self.tuning
+        return f"{line} --seed {self.seed} --variant {self.variant} --stage {self.stage}"
+
+    @property
+    def name(self) -> str:
+        """Its file, without the ending."""
+        return f"{self.data}-{self.head}-{self.variant}-f{self.fold}-s{self.seed}"
 
     def path(self, results: Path = RESULTS) -> Path:
         """Where the record of this cell is kept."""
-        kind = "tuning" if self.tuning else "cells"
-        name = f"{self.data}-{self.head}-{self.variant}-f{self.fold}-s{self.seed}.json"
-        return results / kind / name
+        folder = "cells" if self.stage == "final" else self.stage
+        return results / folder / f"{self.name}.json"
 
 
 def grid(data: str = "toyshop", head: str = "canet") -> Iterator[Cell]:
-    """The cells of the main table; tuning first, because the others read it."""
+    """The cells of a table; earlier stages first, because the later ones read them."""
     for fold in range(FOLDS):
-        for variant in ("v_s", "v_s+L1", "scl"):
-            yield Cell(data, head, variant, fold, 0, tuning=True)
+        for variant in CORE:
+            yield Cell(data, head, variant, fold, 0, "tuning")
+    if PROTOCOLS[data].ladder and head == "canet":
+        for fold in range(FOLDS):
+            for variant in ("v_s", "scl"):
+                yield Cell(data, head, variant, fold, 0, "plateau")
     for seed in SEEDS:
         for fold in range(FOLDS):
-            for variant in VARIANTS:
+            for variant in BY_GRID[data, head]:
                 yield Cell(data, head, variant, fold, seed)
 
 
@@ -138,13 +169,17 @@ def missing(cells: Sequence[Cell], results: Path = RESULTS) -> list[Cell]:
 
 @dataclass(frozen=True)
 class World:
-    """The features of one fold and seed: training items, test items, and their classes."""
+    """The features of one fold and seed.
 
-    train_set: Dataset
-    test_set: Dataset
-    train_bank: FeatureBank
-    test_bank: FeatureBank
+    train, test: items learned from and items tested on; seen, novel: new scenes of the classes
+    learned from, and novel ones, both only where a plateau is looked for.
+    """
+
+    train: FeatureBank
+    test: FeatureBank
     split: Split
+    seen: FeatureBank | None = None
+    novel: FeatureBank | None = None
 
 
 @lru_cache(maxsize=1)
@@ -155,31 +190,31 @@ def backbone() -> EfficientNetLite0:
 
 @lru_cache(maxsize=1)
 def world(
-    data: str, fold: int, seed: int, tuning: bool, prior: bool, protocol: Protocol, root: str | None
+    data: str, fold: int, seed: int, stage: Stage, head: str, protocol: Protocol, root: str | None
 ) -> World:
     """Compose or read the images of a fold and compute their features (the slow part, kept)."""
-    encoder = build_model(ModelConfig(head="pfenet" if prior else "canet"), backbone=backbone())
-    held_out = protocol.held_out if tuning else 0
+    encoder = build_model(ModelConfig(head=head), backbone=backbone())
+    held_out = 0 if stage == "final" else protocol.held_out
     if data == "photos":
         photos = FolderDataset(root or "", protocol.size)
-        split = split_classes(len(photos.classes), fold, held_out)
         bank = FeatureBank(encoder, photos)
-        return World(photos, photos, bank, bank, split)
+        return World(bank, bank, split_classes(len(photos.classes), fold, held_out))
     split, atlas = split_classes(len(CLASSES), fold, held_out), Atlas.load()
-    tested = split.validation if tuning else split.novel
+
+    def bank_of(classes, per_class: int, scenes: int, allowed, wrong: bool = False) -> FeatureBank:
+        made = ToyshopSet(atlas, classes, per_class, scenes, allowed, protocol.size)
+        return FeatureBank(encoder, made, wrong)
+
     # Seeds of scenes: training and test scenes of a run never share one.
-    base = ToyshopSet(atlas, split.base, protocol.per_class, 2 * seed, split.base, protocol.size)
-    test = ToyshopSet(
-        atlas,
-        tested,
-        protocol.novel_per_class,
-        2 * seed + 1,
-        split.base + split.validation if tuning else None,
-        protocol.size,
-    )
-    return World(
-        base, test, FeatureBank(encoder, base), FeatureBank(encoder, test, wrong=True), split
-    )
+    train = bank_of(split.base, protocol.per_class, 2 * seed, split.base)
+    known, count = split.base + split.validation, protocol.novel_per_class
+    if stage == "final":
+        return World(train, bank_of(split.novel, count, 2 * seed + 1, None, wrong=True), split)
+    test = bank_of(split.validation, count, 2 * seed + 1, known)
+    if stage == "tuning":
+        return World(train, test, split)
+    seen = bank_of(split.base, count // 3, 2 * seed + 1, split.base)
+    return World(train, test, split, seen, bank_of(split.novel, count, 2 * seed + 1, None))
 
 
 # -------------------------------------------------------------------- a cell
@@ -191,13 +226,46 @@ def guidance_config(cell: Cell, dropout: float) -> ModelConfig:
 
 
 def settings(cell: Cell, results: Path = RESULTS) -> tuple[float, float]:
-    """(peak learning rate, dropout) that the tuning cell of this fold and variant chose."""
+    """(peak learning rate, dropout) that the tuning cell of this fold chose.
+
+    "v_s", "v_s+L1" and "scl" were tuned each by itself; the ablations of "scl" take its settings,
+    so that a row differs from it by what it is named after and nothing else.
+    """
     variant = cell.variant.removesuffix("-seconds")
-    source = Cell(cell.data, cell.head, variant, cell.fold, 0, tuning=True).path(results)
+    variant = variant if variant in CORE else "scl"
+    source = Cell(cell.data, cell.head, variant, cell.fold, 0, "tuning").path(results)
     if not source.is_file():
-        raise ValueError(f"{source.name} is missing: run the tuning cells first (run --tuning)")
+        raise ValueError(f"{source.name} is missing: run the tuning cells first (--stage tuning)")
     best = json.loads(source.read_text())["best"]
     return best["lr"], best["dropout"]
+
+
+def plateau_curves(data: str = "toyshop", results: Path = RESULTS) -> list[dict]:
+    """Every stored rung: {"variant", "fold", "steps", "base", "validation", "novel"}, mIoU."""
+    cells = [c for c in grid(data) if c.stage == "plateau" and c.path(results).is_file()]
+    return [
+        {"variant": cell.variant, "fold": cell.fold, **rung}
+        for cell in cells
+        for rung in json.loads(cell.path(results).read_text())["ladder"]
+    ]
+
+
+def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> int:
+    """Steps of a final cell: the fewest that come within `slack` of the ladder's best.
+
+    Judged by the mIoU on validation classes, averaged over folds and variants; the PFENet-style
+    head takes the steps of the CANet-style one.
+    """
+    if not protocol.ladder:
+        return protocol.steps
+    rungs = plateau_curves(cell.data, results)
+    if not rungs:
+        raise ValueError("no plateau cell is stored: run those first (--stage plateau)")
+    means = {
+        steps: np.mean([r["validation"] for r in rungs if r["steps"] == steps])
+        for steps in protocol.ladder
+    }
+    return min(s for s, mean in means.items() if mean >= max(means.values()) - protocol.slack)
 
 
 def run_cell(
@@ -206,36 +274,59 @@ def run_cell(
     results: Path = RESULTS,
     root: str | None = None,
     progress: bool = True,
+    kept: Path | None = None,
 ) -> Path:
-    """Compute one cell and write its record; an existing record is left as it is."""
+    """Compute one cell and write its record; an existing record is left as it is.
+
+    kept: folder for the trained heads of seed 0; default: none is kept.
+    """
     path, protocol = cell.path(results), protocol or PROTOCOLS[cell.data]
     if path.is_file():
         return path
     torch.set_num_threads(1)
     start = time.perf_counter()
-    made = world(
-        cell.data, cell.fold, cell.seed, cell.tuning, cell.head == "pfenet", protocol, root
-    )
-    record = (
-        tune(cell, made, protocol, progress)
-        if cell.tuning
-        else score(cell, made, protocol, results, progress)
-    )
+    made = world(cell.data, cell.fold, cell.seed, cell.stage, cell.head, protocol, root)
+    work = {"tuning": tune, "plateau": climb, "final": score}[cell.stage]
+    record = work(cell, made, protocol, results, progress, kept)
     head = {"cell": asdict(cell), "protocol": asdict(protocol), "versions": versions()}
     write_json(path, {**head, **record, "seconds": round(time.perf_counter() - start, 1)})
     return path
 
 
-def tune(cell: Cell, made: World, protocol: Protocol, progress: bool) -> dict:
+def tune(
+    cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool, kept: Path | None
+) -> dict:
     """Try every setting with the same steps; keep the best on the held-out base classes."""
-    episodes = EpisodeSampler(made.test_set, 1, made.split.validation).fixed(protocol.one_shot, 0)
+    episodes = _episodes(made.test, 1, protocol.one_shot, made.split.validation)
     tried = []
     for lr, dropout in TRIALS:
         config = guidance_config(cell, dropout)
         model, _ = _train(cell, made, config, lr, protocol.tuning_steps, progress)
-        miou = evaluate(model, made.test_bank, episodes)["cross"].miou
+        miou = evaluate(model, made.test, episodes)["cross"].miou
         tried.append({"lr": lr, "dropout": dropout, "validation_miou": round(miou, 4)})
     return {"tried": tried, "best": max(tried, key=lambda t: t["validation_miou"])}
+
+
+def climb(
+    cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool, kept: Path | None
+) -> dict:
+    """Train anew for every number of steps; mIoU on base, validation and novel classes."""
+    lr, dropout = settings(cell, results)
+    tests = {"base": made.seen, "validation": made.test, "novel": made.novel}
+    count, ladder = protocol.one_shot // 2, []
+    for steps in protocol.ladder:
+        config = guidance_config(cell, dropout)
+        model, history = _train(cell, made, config, lr, steps, progress)
+        rung = {
+            name: round(evaluate(model, bank, _episodes(bank, 1, count))["cross"].miou, 4)
+            for name, bank in tests.items()
+        }
+        ladder.append({"steps": steps, **rung, "loss": loss_curve(history)[-1]})
+    return {"lr": lr, "dropout": dropout, "ladder": ladder}
+
+
+def _episodes(bank: FeatureBank, shots: int, count: int, classes=None, seed: int = 0) -> list:
+    return EpisodeSampler(bank.dataset, shots, classes).fixed(count, seed)
 
 
 def _train(
@@ -248,9 +339,20 @@ def _train(
     device: str = "cpu",
 ) -> tuple[SCL, list[dict[str, float]]]:
     model = build_model(config, cell.seed, backbone())
-    sampler = EpisodeSampler(made.train_set, 1, made.split.base)
+    sampler = EpisodeSampler(made.train.dataset, 1, made.split.base)
     plan = TrainConfig(steps=steps, lr=lr, seed=cell.seed)
-    return model, train(model, made.train_bank.to(device), sampler, plan, device, progress)
+    return model, train(model, made.train.to(device), sampler, plan, device, progress)
+
+
+def loss_curve(history: Sequence[dict[str, float]], points: int = 25) -> list[dict[str, float]]:
+    """Losses averaged over `points` equal stretches of training; "step" is a stretch's end."""
+    ends = np.linspace(0, len(history), min(points, len(history)) + 1).astype(int)
+    names = [name for name in history[0] if name != "seconds"]
+    return [
+        {"step": int(end)}
+        | {n: round(float(np.mean([h[n] for h in history[start:end]])), 4) for n in names}
+        for start, end in zip(ends[:-1], ends[1:], strict=True)
+    ]
 
 
 def method(
@@ -260,32 +362,68 @@ def method(
     if cell.variant == "foreground":
         return all_foreground(backbone()), {}
     if cell.variant == "cosine":
-        episodes = EpisodeSampler(made.train_set, 1, made.split.base).fixed(300, 0)
-        best, mious = choose_threshold(backbone(), made.train_bank, episodes)
+        episodes = _episodes(made.train, 1, 300, made.split.base)
+        best, mious = choose_threshold(backbone(), made.train, episodes)
         return cosine_method(backbone(), best), {"threshold": best, "base_miou": mious}
     lr, dropout = settings(cell, results)
     longer = protocol.seconds_factor if cell.variant.endswith("-seconds") else 1
+    steps = round(plateau_steps(cell, protocol, results) * longer)
     config = guidance_config(cell, dropout)
-    model, history = _train(cell, made, config, lr, round(protocol.steps * longer), progress)
-    every = max(1, len(history) // 20)
-    curve = [{k: round(v, 4) for k, v in h.items()} for h in history[every - 1 :: every]]
-    return model, {"model": config.to_dict(), "lr": lr, "steps": len(history), "curve": curve}
+    model, history = _train(cell, made, config, lr, steps, progress)
+    notes = {"model": config.to_dict(), "lr": lr, "steps": steps, "curve": loss_curve(history)}
+    return model, {**notes, "training_seconds": round(history[-1]["seconds"], 1)}
 
 
-def score(cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool) -> dict:
-    """Train (or not) and score on novel classes: one shot, five shots, one of five wrong."""
+def score(
+    cell: Cell, made: World, protocol: Protocol, results: Path, progress: bool, kept: Path | None
+) -> dict:
+    """Train (or not) and score on novel classes: one shot, five shots, one of five wrong.
+
+    Trained models are scored with swapped vectors, too: does the head listen to them at all?
+    """
     model, notes = method(cell, made, protocol, results, progress)
-    bank, novel = made.test_bank, made.split.novel
-    one = EpisodeSampler(made.test_set, 1, novel).fixed(protocol.one_shot, cell.seed)
-    five = EpisodeSampler(made.test_set, 5, novel).fixed(protocol.five_shot, cell.seed)
+    bank, novel = made.test, made.split.novel
+    one = _episodes(bank, 1, protocol.one_shot, novel, cell.seed)
+    five = _episodes(bank, 5, protocol.five_shot, novel, cell.seed)
     scores = {"1": _summary(evaluate(model, bank, one)["cross"])}
+    for name in SWAPS if cell.variant in CORE else ():
+        scores[f"1 {name}"] = _summary(evaluate(model, bank, one, swap=name)["cross"])
     for name, wrong in (("5", 0), ("5-wrong", 1)):
         if cell.variant not in FIVE_SHOT or (wrong and bank.wrong_masks is None):
             continue
         for fusion, result in evaluate(model, bank, five, FUSIONS, wrong).items():
             scores[f"{name} {fusion}"] = _summary(result)
-    classes = [made.test_set.classes[i] for i in novel]
-    return {**notes, "novel": classes, "scores": scores}
+    if kept is not None and is_kept(cell):
+        notes["sha256"] = save_weights(model.head, kept / f"{cell.name}.safetensors")
+    return {**notes, "novel": [bank.dataset.classes[i] for i in novel], "scores": scores}
+
+
+def is_kept(cell: Cell) -> bool:
+    """Does the repository keep this cell's head? Those of the tables' rows, for one seed."""
+    trained = cell.variant in GUIDED and not cell.variant.endswith("-seconds")
+    return trained and cell.data == "toyshop" and cell.seed == KEPT_SEED and cell.stage == "final"
+
+
+def kept_model(
+    variant: str = "scl",
+    fold: int = 2,
+    head: str = "canet",
+    backbone: Backbone | None = None,
+    results: Path = RESULTS,
+    kept: Path = KEPT,
+) -> SCL:
+    """A head of the stored tables (seed 0), on a backbone, ready to use."""
+    cell = Cell("toyshop", head, variant, fold, KEPT_SEED)
+    path = cell.path(results)
+    if not is_kept(cell) or not path.is_file():
+        raise ValueError(
+            f"no head of {cell.name} is kept: expected a trained variant of fold 0..{FOLDS - 1} "
+            f"whose cell has been run ({cell.command})"
+        )
+    record = json.loads(path.read_text())
+    model = build_model(ModelConfig.from_dict(record["model"]), backbone=backbone)
+    load_weights(model.head, kept / f"{cell.name}.safetensors", record["sha256"])
+    return model
 
 
 def _summary(result: Result) -> dict:
@@ -309,12 +447,13 @@ def device_record(device: str, protocol: Protocol = Protocol(), results: Path = 
     lay beside the CPU's.
     """
     cell, chosen = Cell("toyshop", "canet", "scl", 0, 0), pick_device(device)
-    made = world(cell.data, cell.fold, cell.seed, False, False, protocol, None)
-    config = guidance_config(cell, settings(cell, results)[1])
-    lr = settings(cell, results)[0]
-    model, history = _train(cell, made, config, lr, protocol.steps, True, chosen.type)
-    episodes = EpisodeSampler(made.test_set, 1, made.split.novel).fixed(protocol.one_shot, 0)
-    result = evaluate(model, made.test_bank.to(chosen), episodes)["cross"]
+    made = world(cell.data, cell.fold, cell.seed, "final", cell.head, protocol, None)
+    lr, dropout = settings(cell, results)
+    steps = plateau_steps(cell, protocol, results)
+    config = guidance_config(cell, dropout)
+    model, history = _train(cell, made, config, lr, steps, True, chosen.type)
+    episodes = _episodes(made.test, 1, protocol.one_shot, made.split.novel)
+    result = evaluate(model, made.test.to(chosen), episodes)["cross"]
     draws = resample(len(episodes), np.random.default_rng(0))
     low, high = interval(weighted_miou(result.counts, result.labels, draws))
     is_cuda = chosen.type == "cuda"
@@ -340,16 +479,17 @@ def run_all(
 ) -> list[Cell]:
     """Run the missing cells in `jobs` processes of one thread each; returns those that failed.
 
-    Cells that share features go to one process together, tuning first.
+    Cells that share features go to one process together, stage after stage.
     """
     failed: list[Cell] = []
-    for tuning in (True, False):
+    for stage in ("tuning", "plateau", "final"):
         groups: dict[tuple, list[Cell]] = {}
-        for cell in missing([c for c in cells if c.tuning == tuning], results):
-            groups.setdefault((cell.data, cell.head, cell.fold, cell.seed), []).append(cell)
+        staged = [c for c in cells if c.stage == stage]
+        for cell in missing(staged, results):
+            groups.setdefault((cell.data, cell.head, cell.seed, cell.fold), []).append(cell)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lambda group: _run_process(group, results, root), groups.values()))
-        failed += missing([c for c in cells if c.tuning == tuning], results)
+        failed += missing(staged, results)
     return failed
 
 
@@ -358,7 +498,7 @@ def _run_process(group: Sequence[Cell], results: Path, root: str | None) -> None
     first = group[0]
     command = [sys.executable, "-m", "scl", "run", "--data", first.data, "--head", first.head]
     command += ["--fold", str(first.fold), "--seed", str(first.seed), "--results", str(results)]
-    command += ["--tuning"] if first.tuning else []
+    command += ["--stage", first.stage]
     command += ["--root", root] if root else []
     command += ["--variant", *(cell.variant for cell in group)]
     subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)

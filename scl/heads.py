@@ -169,7 +169,8 @@ class PFENetHead(nn.Module):
 
     scales: cells of each scale (whole numbers) or fractions of the map's size (below or equal to
     1.0 as floats). The query's merges also receive the prior; the support's do not. All else is
-    shared. in_channels, n, d, norm, dropout: as for CANetHead.
+    shared. in_channels, n, d, norm, dropout: as for CANetHead. inner: give every scale its own
+    classifier, for the auxiliary losses; without those they would never learn.
     """
 
     hint: Literal["history", "prior"] = "prior"
@@ -182,6 +183,7 @@ class PFENetHead(nn.Module):
         scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125),
         norm: bool = True,
         dropout: float = 0.0,
+        inner: bool = True,
     ):
         super().__init__()
         self.dropout = nn.Dropout2d(dropout)
@@ -202,7 +204,7 @@ class PFENetHead(nn.Module):
             nn.Sequential(*(Conv(d, d, 3, norm=norm, bias=False) for _ in range(2)))
             for _ in several
         )
-        self.inner = nn.ModuleList(Classifier(d, norm) for _ in several)
+        self.inner = nn.ModuleList(Classifier(d, norm) for _ in several if inner)
         self.gather = Conv(len(self.scales) * d, d, norm=norm, bias=False)
         self.refine = nn.Sequential(*two)
         self.classify = Classifier(d, norm)
@@ -245,7 +247,7 @@ class PFENetHead(nn.Module):
                 before = (above or own)[index - 1]
                 x = x + self.alpha[index - 1](torch.cat([x, _resize(before, size)], dim=1))
             x = x + self.beta[index](x)
-            if self.training:
+            if self.training and self.inner:
                 inner.append(self.inner[index](x))
             own.append(_resize(x, full))
         x = self.gather(torch.cat(own, dim=1))

@@ -44,7 +44,7 @@ def read_runs(
     runs: Runs = {}
     for cell in grid(data, head):
         path = cell.path(results)
-        if cell.variant == variant and not cell.tuning and path.is_file():
+        if cell.variant == variant and cell.stage == "final" and path.is_file():
             scores = json.loads(path.read_text())["scores"]
             if setting in scores:
                 runs[cell.fold, cell.seed] = scores[setting]
@@ -233,7 +233,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
 
 def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
     """Both tables, with how much of the grid is there."""
-    cells = [c for c in grid(data, head) if not c.tuning]
+    cells = [c for c in grid(data, head) if c.stage == "final"]
     done = sum(c.path(results).is_file() for c in cells)
     title = f"{data}, {head}: {done} of {len(cells)} cells"
     parts = [title, one_shot_table(data, head, results), reading(data, head, results)]

@@ -26,7 +26,7 @@ TINY = Protocol(
 def stored(tmp_path_factory):
     """A handful of tiny cells of one fold."""
     results = tmp_path_factory.mktemp("results")
-    run_cell(Cell("toyshop", "canet", "scl", 0, 0, tuning=True), TINY, results, progress=False)
+    run_cell(Cell("toyshop", "canet", "scl", 0, 0, stage="tuning"), TINY, results, progress=False)
     for variant in ("foreground", "cosine", "scl"):
         run_cell(Cell("toyshop", "canet", variant, 0, 0), TINY, results, progress=False)
     return results
@@ -42,7 +42,7 @@ def test_a_cell_records_what_it_was_made_with(stored):
     }
     one = record["scores"]["1"]
     assert len(one["episodes"]) == 20 and len(one["per_class"]) <= 5
-    tuned = json.loads(Cell("toyshop", "canet", "scl", 0, 0, True).path(stored).read_text())
+    tuned = json.loads(Cell("toyshop", "canet", "scl", 0, 0, "tuning").path(stored).read_text())
     assert len(tuned["tried"]) == len(experiments.TRIALS) and tuned["best"] in tuned["tried"]
 
 
