@@ -47,7 +47,8 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
     """The same supports with other guiding vectors; labels: [B], class of each episode.
 
     "v_s": the plain average in every place; "shuffled": those of the next episode that shows
-    another class (its own where the batch has no other); "zero": nothing at all.
+    another class (its own where the batch has no other); "zero": nothing at all; "exchanged": the
+    same vectors in the opposite order.
     """
     vectors = support.vectors
     if swap == "v_s":
@@ -55,8 +56,10 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
         return replace(support, vectors=plain.expand_as(vectors).to(vectors.dtype))
     if swap == "zero":
         return replace(support, vectors=torch.zeros_like(vectors))
+    if swap == "exchanged":
+        return replace(support, vectors=vectors.flip(2))
     if swap != "shuffled":
-        raise ValueError(f"swap={swap!r}: expected one of {SWAPS}")
+        raise ValueError(f"swap={swap!r}: expected one of {(*SWAPS, 'exchanged')}")
     count = len(labels)
     others = [
         next((j % count for j in range(i + 1, i + count) if labels[j % count] != label), i)

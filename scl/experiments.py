@@ -251,21 +251,27 @@ def plateau_curves(data: str = "toyshop", results: Path = RESULTS) -> list[dict]
 
 
 def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> int:
-    """Steps of a final cell: the fewest that come within `slack` of the ladder's best.
+    """Steps of every final cell: enough for the slowest learner to be on its plateau.
 
-    Judged by the mIoU on validation classes, averaged over folds and variants; the PFENet-style
-    head takes the steps of the CANet-style one.
+    For each variant with a ladder, the fewest steps whose mIoU on validation classes (mean over
+    folds) comes within `slack` of its own best; of these, the most. So all rows train equally
+    long, and none is cut short. The PFENet-style head takes the steps of the CANet-style one.
     """
     if not protocol.ladder:
         return protocol.steps
     rungs = plateau_curves(cell.data, results)
     if not rungs:
         raise ValueError("no plateau cell is stored: run those first (--stage plateau)")
-    means = {
-        steps: np.mean([r["validation"] for r in rungs if r["steps"] == steps])
-        for steps in protocol.ladder
-    }
-    return min(s for s, mean in means.items() if mean >= max(means.values()) - protocol.slack)
+
+    def fewest(variant: str) -> int:
+        own = [r for r in rungs if r["variant"] == variant]
+        means = {
+            steps: np.mean([r["validation"] for r in own if r["steps"] == steps])
+            for steps in protocol.ladder
+        }
+        return min(s for s, m in means.items() if m >= max(means.values()) - protocol.slack)
+
+    return max(fewest(variant) for variant in {r["variant"] for r in rungs})
 
 
 def run_cell(

@@ -65,6 +65,8 @@ def weighted_miou(counts: np.ndarray, labels: np.ndarray, weights: np.ndarray) -
     A class of which a draw holds no episode is left out of that draw's mean.
     """
     counts, labels = np.asarray(counts), np.asarray(labels)
+    # As floats, because numpy multiplies whole numbers slowly; these are exact up to 2^53.
+    weights = np.asarray(weights, float)
     member = labels[:, None] == np.unique(labels)[None]
     intersection = weights @ (member * counts[:, :1])
     union = weights @ (member * counts[:, 1:2])

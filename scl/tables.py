@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from scl.experiments import FIVE_SHOT, FUSIONS, RESULTS, grid
+from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, grid
 from scl.metric import interval, resample, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
@@ -24,13 +26,68 @@ NAMES = {
     "v_s": "v_s only",
     "v_s-seconds": "v_s only, as many seconds as SCL",
     "v_s+L1": "v_s and the loss L_s1",
+    "pri": "primary only",
+    "aux": "auxiliary only",
+    "all": "v_s + primary + auxiliary",
+    "scl-none": "primary + auxiliary, no support loss",
+    "scl-L1": "primary + auxiliary, L_s1 alone",
+    "scl-L2": "primary + auxiliary, L_s2 alone",
     "scl": "primary + auxiliary (SCL)",
+}
+MAIN = ("foreground", "cosine", "v_s", "v_s-seconds", "v_s+L1", "scl")
+SWAP_NAMES = {
+    "1": "its own vectors",
+    "1 v_s": "v_s in every place",
+    "1 shuffled": "vectors of an object of another class",
+    "1 zero": "zero vectors",
 }
 FUSION_NAMES = {
     "average": "averaging the predictions",
     "vectors": "averaging the vectors",
     "cross": "cross-guided fusion",
 }
+
+
+class Row(NamedTuple):
+    """A row of a table of the paper: what it is called, our runs, and the quoted scores."""
+
+    name: str
+    variant: str
+    setting: str = "1"
+    paper: tuple[float, float] | None = None  # mIoU and FB-IoU on PASCAL-5^i, ResNet-50, CANet
+
+
+# The first row of each table is the one that the others are compared with.
+PAPER_TABLES = {
+    "4, one shot": (
+        Row("v_s only (the baseline)", "v_s", "1", (55.4, 66.2)),
+        Row("self-guided (SGM)", "scl", "1", (57.5, 70.3)),
+    ),
+    "4, five shots": (
+        Row("v_s only, averaging predictions", "v_s", "5 average", (55.9, 66.7)),
+        Row("v_s only, cross-guided (CGM)", "v_s", "5 cross", (56.9, 69.7)),
+        Row("self-guided, averaging predictions", "scl", "5 average", (58.7, 70.3)),
+        Row("self-guided, cross-guided", "scl", "5 cross", (59.2, 70.7)),
+    ),
+    "5": (
+        Row("v_s (with L_s1)", "v_s+L1", "1", (55.6, 67.3)),
+        Row("v_pri", "pri", "1", (56.6, 69.5)),
+        Row("v_aux", "aux", "1", (51.4, 65.2)),
+        Row("v_s, v_pri, v_aux", "all", "1", (57.1, 69.9)),
+        Row("v_pri, v_aux", "scl", "1", (57.5, 70.3)),
+    ),
+    "6": (
+        Row("neither (not in the paper)", "scl-none"),
+        Row("L_s1 alone", "scl-L1", "1", (55.6, 67.3)),
+        Row("L_s2 alone", "scl-L2", "1", (56.8, 69.6)),
+        Row("both", "scl", "1", (57.5, 70.3)),
+    ),
+}
+
+
+@lru_cache(maxsize=512)
+def _scores_of(path: Path, modified: int) -> dict:
+    return json.loads(path.read_text())["scores"]
 
 
 def read_runs(
@@ -45,7 +102,7 @@ def read_runs(
     for cell in grid(data, head):
         path = cell.path(results)
         if cell.variant == variant and cell.stage == "final" and path.is_file():
-            scores = json.loads(path.read_text())["scores"]
+            scores = _scores_of(path, path.stat().st_mtime_ns)
             if setting in scores:
                 runs[cell.fold, cell.seed] = scores[setting]
     return runs
@@ -95,7 +152,7 @@ def paired_difference(a: Runs, b: Runs, draws: int = 1000, seed: int = 0) -> Dif
         (labels, counts), (other, other_counts) = _episodes(a[key]), _episodes(b[key])
         if not np.array_equal(labels, other):
             raise ValueError(f"fold and seed {key}: the two methods saw different episodes")
-        weights = resample(len(labels), generator, draws)
+        weights = _weights(len(labels), draws, (seed, *key))
         drawn[key] = weighted_miou(counts, labels, weights) - weighted_miou(
             other_counts, labels, weights
         )
@@ -104,6 +161,12 @@ def paired_difference(a: Runs, b: Runs, draws: int = 1000, seed: int = 0) -> Dif
     folds = sorted({fold for fold, _ in shared})
     mean = np.mean([np.mean([m for (f, _), m in means.items() if f == fold]) for fold in folds])
     return Difference(float(mean), low, high, len(shared))
+
+
+@lru_cache(maxsize=32)
+def _weights(episodes: int, draws: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Bootstrap weights; kept, because every difference over a cell draws the same ones."""
+    return resample(episodes, np.random.default_rng(seed), draws).astype(float)
 
 
 def _episodes(run: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -136,20 +199,55 @@ def one_shot_table(
     results: Path = RESULTS,
     references: Sequence[str] = ("cosine", "v_s", "v_s-seconds"),
 ) -> str:
-    """Novel classes, one support: every variant, and its paired difference to two references."""
+    """Novel classes, one support: the main variants, and paired differences to some of them."""
+    variants = [v for v in MAIN if v in BY_GRID[data, head]]
+    references = [r for r in references if r in variants]
     rows, reference = [], {r: read_runs(r, "1", data, head, results) for r in references}
-    for variant, name in NAMES.items():
+    for variant in variants:
         runs = read_runs(variant, "1", data, head, results)
         cells = [_difference(runs, reference[r], variant == r) for r in references]
-        rows.append((name, *_scores(runs), *cells))
+        rows.append((NAMES[variant], *_scores(runs), *cells))
     against = [f"against {NAMES[r]}" for r in references]
     return markdown(["method", "mIoU", "± seeds", "FB-IoU", "runs", *against], rows)
 
 
+def paper_table(name: str, results: Path = RESULTS) -> str:
+    """One of the paper's ablations on Toyshop, the paper's own figures quoted beside it."""
+    rows, first = [], None
+    for row in PAPER_TABLES[name]:
+        runs = read_runs(row.variant, row.setting, results=results)
+        first = runs if first is None else first
+        quoted = ["-", "-"] if row.paper is None else [f"{x:.1f}" for x in row.paper]
+        rows.append((row.name, *_scores(runs), _difference(runs, first, runs is first), *quoted))
+    header = ["row", "mIoU", "± seeds", "FB-IoU", "runs", "against the first row"]
+    return markdown([*header, "paper: mIoU", "paper: FB-IoU"], rows)
+
+
+def swap_table(variant: str = "scl", head: str = "canet", results: Path = RESULTS) -> str:
+    """Does the trained head listen to its vectors? One shot, with others in their place."""
+    rows, own = [], read_runs(variant, "1", head=head, results=results)
+    for setting, name in SWAP_NAMES.items():
+        runs = read_runs(variant, setting, head=head, results=results)
+        rows.append((name, *_scores(runs), _difference(runs, own, setting == "1")))
+    header = ["the head is given", "mIoU", "± seeds", "FB-IoU", "runs", "against its own"]
+    return markdown(header, rows)
+
+
+def difference(
+    a: str, b: str, a_setting: str = "1", b_setting: str = "1", results: Path = RESULTS
+) -> Difference:
+    """Stored difference of two variants (CANet-style head), for a sentence of a chapter."""
+    first, second = (read_runs(*x, results=results) for x in ((a, a_setting), (b, b_setting)))
+    return paired_difference(first, second)
+
+
 def _scores(runs: Runs) -> tuple[str, ...]:
+    if not runs:
+        return ("not run yet", "-", "-", "0")
+    spread = seed_spread(runs)
     return (
         f"{100 * mean_score(runs):.1f}",
-        f"{100 * seed_spread(runs):.1f}",
+        "-" if np.isnan(spread) else f"{100 * spread:.1f}",
         f"{100 * mean_score(runs, 'fb_iou'):.1f}",
         f"{len(runs)}",
     )
@@ -214,29 +312,48 @@ def chapter_table(results: Path = RESULTS) -> str:
     return markdown(["chapter", "minutes to run"], rows)
 
 
+def stored(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
+    """How much of a grid is there, in words."""
+    cells = [c for c in grid(data, head) if c.stage == "final"]
+    done = sum(c.path(results).is_file() for c in cells)
+    return f"{done} of {len(cells)} cells"
+
+
 def fill(text: str, results: Path = RESULTS) -> str:
     """Put the stored tables between the markers `<!-- table NAME -->` and `<!-- end -->`."""
-    made = {
-        "chapters": chapter_table(results),
-        "one-shot": one_shot_table(results=results),
-        "five-shot": five_shot_table(results=results),
-        "five-shot-cosine": five_shot_table(variant="cosine", results=results),
-        "reading": reading(results=results),
+    makers = {
+        "chapters": lambda: chapter_table(results),
+        "one-shot": lambda: one_shot_table(results=results),
+        "pfenet": lambda: one_shot_table("toyshop", "pfenet", results),
+        "five-shot": lambda: five_shot_table(results=results),
+        "five-shot-cosine": lambda: five_shot_table(variant="cosine", results=results),
+        "swap": lambda: swap_table(results=results),
+        "reading": lambda: reading(results=results),
+        "count": lambda: "\n".join(
+            f"- {head}-style head: {stored('toyshop', head, results)}" for head in _HEADS
+        ),
     }
-    for name, table in made.items():
+    makers |= {f"paper {n}": lambda n=n: paper_table(n, results) for n in PAPER_TABLES}
+    for name, make in makers.items():
         start, end = f"<!-- table {name} -->", "<!-- end -->"
         if start in text:
             before, after = text.split(start, 1)
-            text = f"{before}{start}\n{table}\n{end}{after.split(end, 1)[1]}"
+            text = f"{before}{start}\n{make()}\n{end}{after.split(end, 1)[1]}"
     return text
 
 
+_HEADS = ("canet", "pfenet")
+
+
 def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
-    """Both tables, with how much of the grid is there."""
-    cells = [c for c in grid(data, head) if c.stage == "final"]
-    done = sum(c.path(results).is_file() for c in cells)
-    title = f"{data}, {head}: {done} of {len(cells)} cells"
+    """Every table of a grid, with how much of it is there."""
+    title = f"{data}, {head}: {stored(data, head, results)}"
     parts = [title, one_shot_table(data, head, results), reading(data, head, results)]
+    if (data, head) == ("toyshop", "canet"):
+        parts += [f"Table {n}\n\n{paper_table(n, results)}" for n in PAPER_TABLES]
+        parts += [f"{NAMES[v]}\n\n{swap_table(v, head, results)}" for v in CORE]
     for variant in FIVE_SHOT:
-        parts += [f"5 shots, {NAMES[variant]}", five_shot_table(data, head, variant, results)]
+        if variant in BY_GRID[data, head]:
+            table = five_shot_table(data, head, variant, results)
+            parts.append(f"5 shots, {NAMES[variant]}\n\n{table}")
     return "\n\n".join(parts)
