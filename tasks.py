@@ -6,6 +6,7 @@
     python3 tasks.py test         run the whole test suite, notebooks included
     python3 tasks.py refresh      run the notebooks and store their new outputs
     python3 tasks.py normalise    tidy the stored notebooks so that differences show real changes
+    python3 tasks.py student      write every notebook, its exercises blank, to build/student
     python3 tasks.py install      only install (--dev adds what the tests need)
 
 It may be called from any folder. `course --only NAME -p STEPS 200` runs the notebooks whose name
@@ -531,13 +532,84 @@ def is_normalised(path: Path) -> bool:
 
 def store_normalised(source: Path, target: Path) -> bool:
     """Write the normal form of one notebook to another place; True if that changed anything."""
-    text = notebook_text(normalised(read_notebook(source)))
+    return store_text(notebook_text(normalised(read_notebook(source))), target)
+
+
+def store_text(text: str, target: Path) -> bool:
+    """Write a text in one step; True if that changed anything."""
     if target.exists() and target.read_text(encoding="utf-8") == text:
         return False
     partial = target.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     partial.replace(target)
     return True
+
+
+# ---------------------------------------------------------------------------- hand-outs
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's own words
+STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
+
+
+def has_tag(cell: dict[str, Any], tag: str) -> bool:
+    """Does a cell of any kind carry this tag?"""
+    return tag in cell["metadata"].get("tags", [])
+
+
+def handout(notebook: dict[str, Any], name: str) -> dict[str, Any]:
+    """The notebook as learners get it: solutions blank, no answers, no outputs."""
+    new = normalised(notebook)
+    cells = [
+        handout_cell(cell, f"{name}, cell {number}")
+        for number, cell in enumerate(new["cells"], start=1)
+        if not has_tag(cell, "answer")
+    ]
+    return {**new, "cells": cells}
+
+
+def handout_cell(cell: dict[str, Any], place: str) -> dict[str, Any]:
+    """One cell of a hand-out; `place` names it in a message."""
+    source = text_of(cell["source"])
+    if has_tag(cell, "solution") and cell["cell_type"] == "code":
+        source = blanked(source, place)
+    elif has_tag(cell, "solution") or {BEGIN, END} & {x.strip() for x in source.splitlines()}:
+        raise TaskError(f"{place}: a solution belongs into a code cell tagged 'solution'.")
+    new = {**cell, "source": source.splitlines(keepends=True)}
+    if cell["cell_type"] == "code":
+        new.update(outputs=[], execution_count=None)
+        new["metadata"] = {**cell["metadata"], **nbgrader_metadata(cell)}
+    return new
+
+
+def blanked(source: str, place: str) -> str:
+    """A solution cell with a stub in place of what stands between the two markers."""
+    kept: list[str] = []
+    inside, found = False, 0
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark in (BEGIN, END):
+            if inside == (mark == BEGIN):
+                raise TaskError(f"{place}: '{mark}' stands where the other marker should.")
+            inside, found = not inside, found + 1
+            indent = line[: line.index("#")]
+            kept += [indent + text for text in STUB if inside]
+        elif not inside:
+            kept.append(line)
+    if inside or not found:
+        missing = END if inside else BEGIN
+        raise TaskError(f"{place}: the line '{missing}' is missing from this solution cell.")
+    return "\n".join(kept)
+
+
+def nbgrader_metadata(cell: dict[str, Any]) -> dict[str, Any]:
+    """What nbgrader wants to know of a solution or check cell; nothing for others."""
+    kind = next((tag for tag in ("solution", "check") if has_tag(cell, tag)), "")
+    if not kind:
+        return {}
+    check = kind == "check"
+    known = {"grade": check, "solution": not check, "locked": check, "task": False}
+    known.update(schema_version=3, grade_id=f"{kind}-{cell['id']}", cell_type="code")
+    return {"nbgrader": {**known, "points": 1} if check else known}
 
 
 # ---------------------------------------------------------------------------- commands
@@ -582,6 +654,21 @@ def normalise(options: argparse.Namespace) -> int:
     return 0
 
 
+def student(options: argparse.Namespace) -> int:
+    """Write the notebooks with blank exercises, for learners, to build/student."""
+    paths = select_notebooks(options.only)
+    books = [handout(read_notebook(path), path.stem) for path in paths]  # all are sound, or none
+    check_writable()
+    folder = BUILD / "student"
+    folder.mkdir(exist_ok=True)
+    for path, book in zip(paths, books, strict=True):
+        changed = store_text(notebook_text(book), folder / path.name)
+        count = len(tagged_cells(book, "solution"))
+        state = "written" if changed else "as before"
+        print(f"{path.stem:<28} exercises: {count:<3} {state}: {folder / path.name}")
+    return 0
+
+
 def test(options: argparse.Namespace) -> int:
     """Run the whole suite."""
     ensure_installed(dev=True)
@@ -623,10 +710,10 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for task in (course, lab, test, refresh, normalise, install):
+    for task in (course, lab, test, refresh, normalise, student, install):
         sub = commands.add_parser(task.__name__, help=task.__doc__, allow_abbrev=False)
         sub.set_defaults(task=task)
-        if task in (course, refresh, normalise):
+        if task in (course, refresh, normalise, student):
             sub.add_argument("--only", default="", metavar="NAME", help="part of a notebook's name")
         if task is course:
             sub.add_argument(

@@ -6,7 +6,7 @@ Data flow one way:
     -> bank -> train (losses), evaluate (metric)
 
 `experiments` and `tables` make and print the stored results; `draw`, `widgets` and the notebooks
-sit on top.
+sit on top. `check` judges the answers to the notebooks' exercises.
 """
 
 __version__ = "0.1.0"

@@ -221,6 +221,74 @@ def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
     return figure
 
 
+def matrix(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axes: tuple[str, str],
+    zero: str = "0.00",
+) -> Figure:
+    """A table as a picture: values in 0..1 by colour, and as numbers in the cells.
+
+    values: [R, C]; axes: what the rows and the columns are; zero: how an exact zero is printed.
+    """
+    figure = Figure(
+        figsize=(1.9 + 0.85 * len(columns), 1.1 + 0.45 * len(rows)), layout="constrained"
+    )
+    axis = figure.subplots()
+    axis.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        text = zero if value == 0 else f"{value:.2f}"
+        colour = "black" if value > 0.6 else "white"
+        axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set(ylabel=axes[0], xlabel=axes[1])
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+) -> Figure:
+    """Named lines (x values, y values), told apart by dashes, marks and a label at the end."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axis = figure.subplots()
+    looks = zip((BLUE, VERMILION, GREEN, PURPLE), ("-", "--", ":", "-."), "os^D", strict=True)
+    for (name, (x, y)), (colour, dash, mark) in zip(series.items(), looks, strict=False):
+        axis.plot(x, y, dash, marker=mark, color=colour, lw=2)
+        end = (x[-1], y[-1])
+        axis.annotate(name, end, (8, 0), textcoords="offset points", va="center", color=colour)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        axis.set_xscale("log")
+        ticks = sorted({v for x, _ in series.values() for v in x})
+        axis.set_xticks(ticks, [f"{v:g}" for v in ticks])
+        axis.minorticks_off()
+    axis.margins(x=0.2)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def scatter(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Points (x values, y values) of a few groups, told apart by their marks too."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axis = figure.subplots()
+    looks = zip((BLUE, ORANGE, GREEN, PURPLE), "o^sD", strict=True)
+    for (name, (x, y)), (colour, mark) in zip(groups.items(), looks, strict=False):
+        axis.plot(x, y, mark, color=colour, label=name, ms=5, alpha=0.7, mec="none")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if len(groups) > 1:
+        axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100) -> bytes:
     """The figure as a JPEG (a fifth of a PNG's size for photographs) or PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, grid
+from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, UNTRAINED, grid
 from scl.metric import interval, resample, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
@@ -99,7 +99,8 @@ def read_runs(
 ) -> Runs:
     """Scores of every stored (fold, seed) of a variant. setting: "1", "5 cross", ..."""
     runs: Runs = {}
-    for cell in grid(data, head):
+    # Methods without a head are stored once.
+    for cell in grid(data, "canet" if variant in UNTRAINED else head):
         path = cell.path(results)
         if cell.variant == variant and cell.stage == "final" and path.is_file():
             scores = _scores_of(path, path.stat().st_mtime_ns)
@@ -200,7 +201,7 @@ def one_shot_table(
     references: Sequence[str] = ("cosine", "v_s", "v_s-seconds"),
 ) -> str:
     """Novel classes, one support: the main variants, and paired differences to some of them."""
-    variants = [v for v in MAIN if v in BY_GRID[data, head]]
+    variants = [v for v in MAIN if v in (*UNTRAINED, *BY_GRID[data, head])]
     references = [r for r in references if r in variants]
     rows, reference = [], {r: read_runs(r, "1", data, head, results) for r in references}
     for variant in variants:

@@ -205,6 +205,107 @@ def test_the_command_fails_when_one_notebook_does(tmp_path, monkeypatch, capsys)
     assert "FAILED" in said and "the kernel died" in said and "0 ran, 1 failed" in said
 
 
+# ------------------------------------------------------------------ hand-outs
+
+
+SOLVED = """def area(mask):
+    \"\"\"How many cells?\"\"\"
+    if mask is None:
+        ### BEGIN SOLUTION
+        secret = 1
+        return secret
+        ### END SOLUTION
+    ### BEGIN SOLUTION
+    return mask.sum()
+    ### END SOLUTION"""
+BLANK = """def area(mask):
+    \"\"\"How many cells?\"\"\"
+    if mask is None:
+        # YOUR CODE HERE
+        raise NotImplementedError()
+    # YOUR CODE HERE
+    raise NotImplementedError()"""
+
+
+def course_cells():
+    """A text, an exercise, its check, an answer, and a cell that has nothing to do with it."""
+    return [
+        {"cell_type": "markdown", "metadata": {}, "source": "Write it."},
+        cell(SOLVED, "solution", outputs=[printed("secret\n")]),
+        cell("check.area(area)", "check", outputs=[printed("right\n")]),
+        {"cell_type": "markdown", "metadata": {"tags": ["answer"]}, "source": "secret"},
+        cell("x = 1", outputs=[printed("seen\n")]),
+    ]
+
+
+def test_a_handout_has_blanks_and_checks_but_no_answers_and_no_outputs():
+    book = notebook(*course_cells())
+    before = copy.deepcopy(book)
+    made = tasks.handout(book, "02_x")
+    assert book == before
+    text, exercise, check, other = made["cells"]
+    assert tasks.text_of(exercise["source"]) == BLANK
+    assert [tasks.text_of(c["source"]) for c in (text, check, other)] == [
+        "Write it.", "check.area(area)", "x = 1",
+    ]  # fmt: skip
+    for one in (exercise, check, other):
+        assert one["outputs"] == [] and one["execution_count"] is None
+    assert "secret" not in tasks.notebook_text(made) and "seen" not in tasks.notebook_text(made)
+
+
+def test_a_handout_is_what_nbgrader_reads():
+    book = notebook(*course_cells(), *course_cells())
+    made = tasks.handout(book, "02_x")
+    assert tasks.handout(tasks.normalised(book), "02_x") == made, "the same numbers each time"
+    known = [c["metadata"]["nbgrader"] for c in made["cells"] if "nbgrader" in c["metadata"]]
+    ids = [one.pop("grade_id") for one in known]
+    assert len(set(ids)) == len(ids) == 4
+    shared = {"task": False, "schema_version": 3, "cell_type": "code"}
+    solution = {"grade": False, "solution": True, "locked": False, **shared}
+    check = {"grade": True, "solution": False, "locked": True, "points": 1, **shared}
+    assert known == [solution, check, solution, check]
+
+
+@pytest.mark.parametrize(
+    ("source", "tags", "words"),
+    [
+        ("def f():\n    return 1", ["solution"], "BEGIN SOLUTION' is missing"),
+        (f"{tasks.BEGIN}\nx = 1", ["solution"], "END SOLUTION' is missing"),
+        (f"x = 1\n{tasks.END}", ["solution"], "END SOLUTION' stands"),
+        (f"{tasks.BEGIN}\n{tasks.BEGIN}\n{tasks.END}", ["solution"], "BEGIN SOLUTION' stands"),
+        (f"{tasks.BEGIN}\nx = 1\n{tasks.END}", [], "tagged 'solution'"),
+    ],
+)
+def test_a_solution_that_would_stay_in_the_handout_is_refused(source, tags, words):
+    with pytest.raises(tasks.TaskError, match=f"02_x, cell 2: .*{words}"):
+        tasks.handout(notebook(cell("x"), cell(source, *tags)), "02_x")
+
+
+def test_a_solution_in_a_text_cell_is_refused():
+    text = {"cell_type": "markdown", "metadata": {"tags": ["solution"]}, "source": "it is 5"}
+    with pytest.raises(tasks.TaskError, match="02_x, cell 1"):
+        tasks.handout(notebook(text), "02_x")
+
+
+def test_student_writes_handouts_once_and_only_if_all_are_sound(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "BUILD", tmp_path / "build")
+    paths = [write(tmp_path / "01_a.ipynb", *course_cells()), write(tmp_path / "02_b.ipynb")]
+    monkeypatch.setattr(tasks, "select_notebooks", lambda only: paths)
+    assert tasks.main(["student"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "01_a" in first and "exercises: 1 " in first and "written" in first
+    assert "02_b" in second and "exercises: 0 " in second
+    target = tmp_path / "build" / "student" / "01_a.ipynb"
+    assert tasks.is_normalised(target) and "secret" not in target.read_text()
+    assert tasks.main(["student"]) == 0
+    assert capsys.readouterr().out.count("as before") == 2
+    before = target.read_text()
+    write(paths[0])
+    write(paths[1], cell("x = 1", "solution"))
+    assert tasks.main(["student"]) == 1
+    assert "02_b, cell 1" in capsys.readouterr().err and target.read_text() == before
+
+
 # ------------------------------------------------------------------ when to install
 
 
