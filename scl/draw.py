@@ -21,7 +21,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
 FOUND, LOST, TRUTH, PREDICTED = BLUE, ORANGE, GREEN, PURPLE
 
 
-def _rgb(colour: str) -> np.ndarray:
+def rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
 
 
@@ -43,13 +43,13 @@ def overlay(
     out = np.repeat(image.mean(axis=2, keepdims=True) * 0.4, 3, axis=2)
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
-        tinted = (1 - strength) * image + strength * _rgb(colour)
+        tinted = (1 - strength) * image + strength * rgb(colour)
         out = np.where(inside[..., None], tinted, out)
-        out[_edge(inside)] = _rgb(colour) * 0.5 + 127
+        out[edge_of(inside)] = rgb(colour) * 0.5 + 127
     return out.clip(0, 255).astype(np.uint8)
 
 
-def _edge(inside: np.ndarray) -> np.ndarray:
+def edge_of(inside: np.ndarray) -> np.ndarray:
     """Pixels of a region that touch what is outside it."""
     padded = np.pad(inside, 1, mode="edge")
     core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -295,7 +295,7 @@ def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100) -> bytes:
 
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    options = {"pil_kwargs": {"quality": 88}} if kind == "jpeg" else {}
+    options = {"pil_kwargs": {"quality": 80, "optimize": True}} if kind == "jpeg" else {}
     figure.savefig(buffer, format=kind, dpi=dpi, **options)
     return buffer.getvalue()
 

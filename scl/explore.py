@@ -16,6 +16,7 @@ from scl.draw import grow
 from scl.episode import EpisodeIndex
 from scl.evaluate import Result
 from scl.fusion import confidence, fuse, pair_iou
+from scl.losses import likelier
 from scl.metric import count_pixels, interval, resample, weighted_miou
 from scl.model import SCL, SelfGuide, Support
 from scl.rules import Rules
@@ -250,13 +251,13 @@ def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support
     size, truth = tuple(batch.query_masks.shape[-2:]), batch.query_masks
     support = model.condition(batch.support, batch.support_masks)
     logits = model.segment(support, batch.query, "average", size).logits
-    alone = logits.argmax(dim=2)
+    alone = likelier(logits)
     others = confidence(support.mutual, Rules(own_score=False))
     best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
     rows = torch.arange(len(truth))
 
     def weighted(scores: Tensor) -> Tensor:
-        return fuse(logits, scores, model.rules).argmax(dim=1)
+        return likelier(fuse(logits, scores, model.rules))
 
     masks = {
         "one support": alone[:, -1],

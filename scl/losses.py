@@ -14,6 +14,15 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.float(), size, mode="bilinear", align_corners=True)
 
 
+def likelier(scores: Tensor) -> Tensor:
+    """The argmax of Eq. 4 and 15: scores [..., 2, H, W] to a mask [..., H, W] of 0 and 1.
+
+    A tie is background, as for argmax. Comparing the two is many times quicker on a CPU.
+    """
+    background, foreground = scores.unbind(dim=-3)
+    return (foreground > background).long()
+
+
 def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> Tensor:
     """Eq. 7, 10 and 13: cross-entropy, averaged over the pixels whose label is known.
 

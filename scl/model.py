@@ -17,7 +17,7 @@ from scl.backbones import Backbone
 from scl.episode import check_images, check_support
 from scl.fusion import confidence, fuse, pair_iou
 from scl.heads import Head, Prediction
-from scl.losses import resize_logits, segmentation_loss
+from scl.losses import likelier, resize_logits, segmentation_loss
 from scl.rules import Guidance, Rules
 from scl.vectors import guiding_vectors, masked_gap, prior_mask, shrink_mask, split_regions
 
@@ -93,7 +93,7 @@ class Segmentation:
     @property
     def mask(self) -> Tensor:
         """The predicted mask, [B, H, W] with 0 or 1."""
-        return self.fused.argmax(dim=1)
+        return likelier(self.fused)
 
 
 class SCL(nn.Module):
@@ -150,7 +150,7 @@ class SCL(nn.Module):
             repeated = v_s.unsqueeze(1).expand(-1, self.head.n, -1)
             first = self.head.support(features, repeated)
             # argmax passes no gradient: the regions are constants, the pooled features are not.
-            found, lost = split_regions(mask, first.logits.argmax(dim=1), self.rules)
+            found, lost = split_regions(mask, likelier(first.logits), self.rules)
         vectors = guiding_vectors(features, v_s, found, lost, self.guidance, self.rules)
         return SelfGuide(v_s, first, found, lost, vectors)
 
@@ -253,7 +253,7 @@ class SCL(nn.Module):
         """Eq. 15-16: every support predicts every support, all K x K at once."""
         size = masks.shape[-2:]
         logits = self.mutual_logits(support)
-        predicted = resize_logits(logits.flatten(0, 2), size).argmax(dim=1)
+        predicted = likelier(resize_logits(logits.flatten(0, 2), size))
         predicted = predicted.unflatten(0, logits.shape[:3])
         truth = masks.unsqueeze(1).expand_as(predicted)
         mutual = pair_iou(predicted, truth, self.rules)

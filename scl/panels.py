@@ -36,10 +36,10 @@ from scl.draw import (
     PURPLE,
     TRUTH,
     VERMILION,
-    _edge,
-    _rgb,
+    edge_of,
     grow,
     overlay,
+    rgb,
 )
 from scl.episode import Dataset, EpisodeIndex
 from scl.experiments import GUIDED, RESULTS, SEEDS, grid
@@ -69,10 +69,10 @@ def outlined(picture: np.ndarray, mask: np.ndarray, colour: str = TRUTH) -> np.n
     Dashes show on any ground, and tell a truth from a prediction, which is tinted, without colour.
     """
     out, size = picture.copy(), picture.shape[:2]
-    edge = _edge(grow(np.asarray(mask) == 1, size))
+    edge = edge_of(grow(np.asarray(mask) == 1, size))
     rows, columns = np.indices(size)
     white = (rows + columns) // 4 % 2 == 1
-    out[edge] = _rgb(colour)
+    out[edge] = rgb(colour)
     out[edge & white] = 255
     return out
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scl.fusion import pair_iou
-from scl.losses import resize_logits, segmentation_loss
+from scl.losses import likelier, resize_logits, segmentation_loss
 from scl.model import Maps
 from scl.rules import Guidance, Rules
 from scl.vectors import masked_gap, shrink_mask, split_regions
@@ -136,6 +136,11 @@ def test_losses_can_be_measured_in_evaluation_mode(guidance):
     images, masks, query, query_masks = random_task(k=1)
     support, support_masks = maps_of(model, images, masks)
     assert "s1" in model.losses(support, support_masks, model.encode(query), query_masks)
+
+
+def test_likelier_is_argmax_ties_included():
+    scores = torch.randint(0, 3, (4, 3, 2, 5, 6), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(likelier(scores.float()), scores.argmax(dim=2))
 
 
 @pytest.mark.parametrize("loss_size", ["feature", "image"])

@@ -216,8 +216,9 @@ def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
     a, b, mask = values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
     a = finite(a, "a", (2, None, None))
     b = finite(b, "b", tuple(a.shape))
-    mask = finite(mask, "mask", tuple(a.shape[1:])).long()
+    mask = finite(mask, "mask", tuple(a.shape[1:]))
     check_holds(mask, "mask", 0, 1, IGNORE)
+    mask = mask.long()
     if not (mask == 1).any():
         raise Mistake("There is no object in your mask, so there is no IoU to speak of.")
     return torch.stack([a, b]), mask.expand(2, -1, -1)
