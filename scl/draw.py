@@ -289,13 +289,16 @@ def scatter(
     return figure
 
 
-def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100) -> bytes:
-    """The figure as a JPEG (a fifth of a PNG's size for photographs) or PNG."""
+def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100, small: bool = False) -> bytes:
+    """The figure as a JPEG (a fifth of a PNG's size for photographs) or PNG.
+
+    small: take longer to save some bytes, for what is stored.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    options = {"pil_kwargs": {"quality": 80, "optimize": True}} if kind == "jpeg" else {}
+    options = {"pil_kwargs": {"quality": 80, "optimize": small}} if kind == "jpeg" else {}
     figure.savefig(buffer, format=kind, dpi=dpi, **options)
     return buffer.getvalue()
 
@@ -304,4 +307,4 @@ def show(figure: Figure, alt: str) -> None:
     """Put a figure into a notebook; alt says in words what it shows."""
     from IPython.display import Image, display
 
-    display(Image(to_bytes(figure), format="jpeg", alt=alt))
+    display(Image(to_bytes(figure, small=True), format="jpeg", alt=alt))

@@ -250,18 +250,14 @@ def plateau_curves(data: str = "toyshop", results: Path = RESULTS) -> list[dict]
     ]
 
 
-def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> int:
-    """Steps of every final cell: enough for the slowest learner to be on its plateau.
+def plateau_by_variant(
+    protocol: Protocol = Protocol(), data: str = "toyshop", results: Path = RESULTS
+) -> dict[str, int]:
+    """Variant with a ladder to the fewest steps that come within `slack` of its own best.
 
-    For each variant with a ladder, the fewest steps whose mIoU on validation classes (mean over
-    folds) comes within `slack` of its own best; of these, the most. So all rows train equally
-    long, and none is cut short. The PFENet-style head takes the steps of the CANet-style one.
+    Judged by the mIoU on validation classes, mean over folds.
     """
-    if not protocol.ladder:
-        return protocol.steps
-    rungs = plateau_curves(cell.data, results)
-    if not rungs:
-        raise ValueError("no plateau cell is stored: run those first (--stage plateau)")
+    rungs = plateau_curves(data, results)
 
     def fewest(variant: str) -> int:
         own = [r for r in rungs if r["variant"] == variant]
@@ -271,7 +267,21 @@ def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> in
         }
         return min(s for s, m in means.items() if m >= max(means.values()) - protocol.slack)
 
-    return max(fewest(variant) for variant in {r["variant"] for r in rungs})
+    return {variant: fewest(variant) for variant in sorted({r["variant"] for r in rungs})}
+
+
+def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> int:
+    """Steps of every final cell: enough for the slowest learner to be on its plateau.
+
+    The most of plateau_by_variant, so all rows train equally long and none is cut short. The
+    PFENet-style head takes the steps of the CANet-style one.
+    """
+    if not protocol.ladder:
+        return protocol.steps
+    fewest = plateau_by_variant(protocol, cell.data, results)
+    if not fewest:
+        raise ValueError("no plateau cell is stored: run those first (--stage plateau)")
+    return max(fewest.values())
 
 
 def run_cell(

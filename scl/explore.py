@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ def own_cosine(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def best_cut(cosine: Tensor, mask: Tensor) -> Cut:
-    """The threshold on a map [h, w] whose upper side has the best IoU with a mask [h, w].
+    """The threshold on a map whose upper side has the best IoU with a mask of the same shape.
 
     It is chosen by looking at the truth: an upper bound, not a method.
     """
@@ -134,6 +135,32 @@ def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10
     return (cells @ centres.T).amax(dim=1).reshape(mask.shape)
 
 
+def seen_and_unseen(
+    features: Tensor, mask: Tensor, count: int, generator: torch.Generator
+) -> tuple[float, float]:
+    """IoU by `count` vectors of an object: on the cells they were made from, and on others.
+
+    features: [d, h, w]; mask: [h, w]. For the second figure the vectors are made from a random
+    half of the object's cells, and scored on the picture without that half. The two differ in
+    what they count, so each compares numbers of vectors, not one with the other.
+    """
+    seen = best_cut(several_cosines(features, mask, count), mask).iou
+    half = mask * (torch.rand(mask.shape, generator=generator) > 0.5)
+    if not 0 < half.sum() < mask.sum():
+        return seen, float("nan")
+    left = half == 0
+    unseen = best_cut(several_cosines(features, half, count)[left], mask[left]).iou
+    return seen, unseen
+
+
+def random_split(mask: Tensor, first: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Objects [N, h, w] split at random into regions of `first` [N] cells and the rest."""
+    order = torch.rand(mask.shape, generator=generator).masked_fill(mask == 0, 2).flatten(1)
+    ranks = order.argsort(dim=1).argsort(dim=1).reshape(mask.shape)
+    chosen = mask * (ranks < first[:, None, None])
+    return chosen, mask - chosen
+
+
 class Guided(NamedTuple):
     """N supports through a model's self-guidance (Eq. 1-6).
 
@@ -188,6 +215,40 @@ def gain_with_interval(a: Result, b: Result, seed: int = 0) -> tuple[float, floa
     boot = [weighted_miou(r.counts, r.labels, draws) for r in (a, b)]
     low, high = interval(boot[0] - boot[1])
     return 100 * (a.miou - b.miou), 100 * low, 100 * high
+
+
+def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """The mean of a sample, and its 95 % interval by drawing the sample again (bootstrap)."""
+    sample = np.asarray(values, float)
+    draws = np.random.default_rng(seed).integers(len(sample), size=(1000, len(sample)))
+    return (float(sample.mean()), *interval(sample[draws].mean(axis=1)))
+
+
+def gap_with_interval(
+    a: Sequence[float], b: Sequence[float], seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of one sample minus that of another, unpaired, with its 95 % bootstrap interval."""
+    generator, drawn = np.random.default_rng(seed), []
+    first, second = np.asarray(a, float), np.asarray(b, float)
+    for sample in (first, second):
+        draws = generator.integers(len(sample), size=(1000, len(sample)))
+        drawn.append(sample[draws].mean(axis=1))
+    return (float(first.mean() - second.mean()), *interval(drawn[0] - drawn[1]))
+
+
+def widen(
+    bar: tuple[float, float, float], noise: float, level: float = 1.96
+) -> tuple[float, float, float]:
+    """An interval over episodes, made wide enough for another seed, too.
+
+    bar: (value, low, high); noise: standard deviation over seeds (scl.tables.seed_noise).
+    """
+    value, low, high = bar
+    return (
+        value,
+        value - math.hypot(value - low, level * noise),
+        value + math.hypot(high - value, level * noise),
+    )
 
 
 def in_words(name: str, value: float, low: float, high: float) -> str:

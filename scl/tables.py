@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, UNTRAINED, grid
+from scl.folds import FOLDS
 from scl.metric import interval, resample, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
@@ -121,6 +122,17 @@ def seed_spread(runs: Runs, name: str = "miou") -> float:
     return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
 
+def seed_noise(variant: str = "scl", head: str = "canet", results: Path = RESULTS) -> float:
+    """How far the mIoU of one run lies from that of another seed: standard deviation, in points.
+
+    Within folds, over the stored seeds (initial weights and scenes); 0 with a single seed.
+    """
+    runs = read_runs(variant, "1", head=head, results=results)
+    folds = [[r["miou"] for (f, _), r in runs.items() if f == fold] for fold in range(FOLDS)]
+    variances = [np.var(mious, ddof=1) for mious in folds if len(mious) > 1]
+    return 100 * float(np.mean(variances)) ** 0.5 if variances else 0.0
+
+
 @dataclass(frozen=True)
 class Difference:
     """mIoU of one method minus another's over the same episodes, in 0..1.
@@ -203,20 +215,27 @@ def one_shot_table(
     """Novel classes, one support: the main variants, and paired differences to some of them."""
     variants = [v for v in MAIN if v in (*UNTRAINED, *BY_GRID[data, head])]
     references = [r for r in references if r in variants]
-    rows, reference = [], {r: read_runs(r, "1", data, head, results) for r in references}
-    for variant in variants:
-        runs = read_runs(variant, "1", data, head, results)
+    every = _shared([read_runs(v, "1", data, head, results) for v in variants])
+    rows, by_name = [], dict(zip(variants, every, strict=True))
+    reference = {r: by_name[r] for r in references}
+    for variant, runs in by_name.items():
         cells = [_difference(runs, reference[r], variant == r) for r in references]
         rows.append((NAMES[variant], *_scores(runs), *cells))
     against = [f"against {NAMES[r]}" for r in references]
     return markdown(["method", "mIoU", "± seeds", "FB-IoU", "runs", *against], rows)
 
 
+def _shared(every: Sequence[Runs]) -> list[Runs]:
+    """The runs of (fold, seed) that all rows have, so that the rows of a table can be compared."""
+    keys = set.intersection(*(set(runs) for runs in every if runs)) if any(every) else set()
+    return [{key: run for key, run in runs.items() if key in keys} for runs in every]
+
+
 def paper_table(name: str, results: Path = RESULTS) -> str:
     """One of the paper's ablations on Toyshop, the paper's own figures quoted beside it."""
     rows, first = [], None
-    for row in PAPER_TABLES[name]:
-        runs = read_runs(row.variant, row.setting, results=results)
+    every = [read_runs(row.variant, row.setting, results=results) for row in PAPER_TABLES[name]]
+    for row, runs in zip(PAPER_TABLES[name], _shared(every), strict=True):
         first = runs if first is None else first
         quoted = ["-", "-"] if row.paper is None else [f"{x:.1f}" for x in row.paper]
         rows.append((row.name, *_scores(runs), _difference(runs, first, runs is first), *quoted))
@@ -226,9 +245,10 @@ def paper_table(name: str, results: Path = RESULTS) -> str:
 
 def swap_table(variant: str = "scl", head: str = "canet", results: Path = RESULTS) -> str:
     """Does the trained head listen to its vectors? One shot, with others in their place."""
-    rows, own = [], read_runs(variant, "1", head=head, results=results)
-    for setting, name in SWAP_NAMES.items():
-        runs = read_runs(variant, setting, head=head, results=results)
+    rows = []
+    every = _shared([read_runs(variant, s, head=head, results=results) for s in SWAP_NAMES])
+    own = every[0]
+    for (setting, name), runs in zip(SWAP_NAMES.items(), every, strict=True):
         rows.append((name, *_scores(runs), _difference(runs, own, setting == "1")))
     header = ["the head is given", "mIoU", "± seeds", "FB-IoU", "runs", "against its own"]
     return markdown(header, rows)
@@ -276,11 +296,17 @@ def five_shot_table(
     return markdown([*header, "against averaging predictions"], rows)
 
 
-def reading(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
-    """What the tables say in words, as far as the intervals allow; one Markdown line each."""
+def reading(
+    data: str = "toyshop", head: str = "canet", results: Path = RESULTS, shots: tuple = (1, 5)
+) -> str:
+    """What the tables say in words, as far as the intervals allow; one Markdown line each.
+
+    shots: of which tables, 1 or 5 or both.
+    """
     pairs = [("scl", other, "1", "1") for other in ("v_s", "v_s-seconds", "v_s+L1", "cosine")]
     pairs += [("v_s+L1", other, "1", "1") for other in ("v_s", "cosine")]
-    for setting in ("5", "5-wrong"):
+    pairs = pairs if 1 in shots else []
+    for setting in ("5", "5-wrong") if 5 in shots else ():
         pairs += [("scl", "scl", f"{setting} cross", f"{setting} {o}") for o in FUSIONS[:2]]
         pairs += [("scl", "cosine", f"{setting} cross", f"{setting} cross")]
     lines = []
@@ -317,7 +343,7 @@ def stored(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) 
     """How much of a grid is there, in words."""
     cells = [c for c in grid(data, head) if c.stage == "final"]
     done = sum(c.path(results).is_file() for c in cells)
-    return f"{done} of {len(cells)} cells"
+    return f"{done} of {len(cells)} runs"
 
 
 def fill(text: str, results: Path = RESULTS) -> str:

@@ -176,7 +176,7 @@ def test_the_grid_has_the_rows_of_the_papers_ablations():
 def test_tables_say_how_much_is_there(stored, capsys):
     assert main(["table", "--results", str(stored)]) == 0
     text = capsys.readouterr().out
-    assert "4 of 144 cells" in text and "cosine to v_s, no training" in text
+    assert "4 of 144 runs" in text and "cosine to v_s, no training" in text
     assert "not run yet" in text and "nan" not in text
 
 
@@ -239,3 +239,13 @@ def test_reading_says_no_more_than_the_intervals_allow(stored):
 def test_the_command_line_answers_errors_of_files_in_one_line(tmp_path, capsys):
     assert main(["table", "--fill", str(tmp_path / "nowhere" / "README.md")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_seed_noise_is_the_spread_within_folds(tmp_path):
+    for fold, mious in enumerate(((0.30, 0.34), (0.50, 0.54))):
+        for seed, miou in enumerate(mious):
+            path = Cell("toyshop", "canet", "scl", fold, seed).path(tmp_path)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps({"scores": {"1": {"miou": miou}}}))
+    assert tables.seed_noise(results=tmp_path) == pytest.approx(2 * 2**0.5)
+    assert tables.seed_noise(results=tmp_path / "none") == 0

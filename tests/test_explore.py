@@ -22,6 +22,7 @@ from scl.explore import (
     score_with_interval,
     several_cosines,
     share_by_depth,
+    widen,
 )
 from scl.model import Maps
 
@@ -158,3 +159,10 @@ def test_the_share_of_lowest_scores():
     scores = torch.tensor([[0.1, 0.5], [0.6, 0.5], [0.2, 0.9], [0.1, 0.3]])
     value, low, high = lowest_share(scores)
     assert value == 75 and low < 75 < high <= 100
+
+
+def test_widening_keeps_the_value_and_never_narrows():
+    bar = (30.0, 28.0, 33.0)
+    assert widen(bar, 0.0) == pytest.approx(bar)
+    value, low, high = widen(bar, 2.0)
+    assert value == 30 and 30 - low == pytest.approx((4 + 3.92**2) ** 0.5) and high > 33
