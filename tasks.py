@@ -557,14 +557,21 @@ def has_tag(cell: dict[str, Any], tag: str) -> bool:
 
 
 def handout(notebook: dict[str, Any], name: str) -> dict[str, Any]:
-    """The notebook as learners get it: solutions blank, no answers, no outputs."""
+    """The notebook as learners get it: solutions and answers blank, no outputs."""
     new = normalised(notebook)
     cells = [
-        handout_cell(cell, f"{name}, cell {number}")
-        for number, cell in enumerate(new["cells"], start=1)
-        if not has_tag(cell, "answer")
+        blank_answer(cell) if has_tag(cell, "answer") else handout_cell(cell, f"{name}, cell {n}")
+        for n, cell in enumerate(new["cells"], start=1)
     ]
     return {**new, "cells": cells}
+
+
+def blank_answer(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell for the learner's own words in place of the answers; a teacher grades it by hand."""
+    graded = {"grade": True, "solution": True, "locked": False, "task": False, "points": 6}
+    graded.update(schema_version=3, grade_id=f"answer-{cell['id']}", cell_type="markdown")
+    metadata = {**cell["metadata"], "nbgrader": graded}
+    return {**cell, "source": ["*Your answers:*\n"], "metadata": metadata}
 
 
 def handout_cell(cell: dict[str, Any], place: str) -> dict[str, Any]:
@@ -577,7 +584,8 @@ def handout_cell(cell: dict[str, Any], place: str) -> dict[str, Any]:
     new = {**cell, "source": source.splitlines(keepends=True)}
     if cell["cell_type"] == "code":
         new.update(outputs=[], execution_count=None)
-        new["metadata"] = {**cell["metadata"], **nbgrader_metadata(cell)}
+        kept = {key: val for key, val in cell["metadata"].items() if key != "jupyter"}  # unfold
+        new["metadata"] = {**kept, **nbgrader_metadata(cell)}
     return new
 
 

@@ -168,8 +168,11 @@ def curves(
         values = np.array([record[name] for record in history])
         kernel = np.ones(min(smooth, len(values))) / min(smooth, len(values))
         smoothed = np.convolve(values, kernel, mode="valid")
-        axis.plot(smoothed, dash, color=colour, label=name, lw=2.2 if dash == "--" else 1.3)
-    axis.set(xlabel="training step", ylabel="cross-entropy", ylim=(0, None))
+        steps = np.arange(len(smoothed)) + len(kernel) / 2
+        width = 2.2 if dash == "--" else 1.3
+        axis.plot(steps, smoothed, dash, color=colour, label=name, lw=width)
+    label = f"training step (running mean of {smooth})"
+    axis.set(xlabel=label, ylabel="cross-entropy", ylim=(0, None))
     axis.legend(frameon=False)
     return figure
 

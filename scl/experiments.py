@@ -5,8 +5,8 @@ if it is there already, so any scheduler can take the missing ones (`python -m s
 
 Everything is chosen on base classes held out for it, in two stages: "tuning" cells choose learning
 rate and dropout, "plateau" cells the number of steps. "final" cells train on all base classes and
-are the only ones a table reads. Novel classes choose nothing: plateau cells score them too, to show
-over-fitting, and no choice reads that column.
+are the only ones a table reads. No choice reads a score on novel classes: plateau cells score them
+too, to show over-fitting. (How the rule for the steps came about, the README tells.)
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from scl.episode import EpisodeIndex
 from scl.evaluate import Result
 from scl.fusion import confidence, fuse, pair_iou
 from scl.losses import likelier
-from scl.metric import count_pixels, interval, resample, weighted_miou
+from scl.metric import count_pixels, interval, resample, verdict, weighted_miou
 from scl.model import SCL, SelfGuide, Support
 from scl.rules import Rules
 from scl.spoil import spoil_mask
@@ -93,10 +93,11 @@ def recall_by_part(
 def depth_in_object(mask: Tensor) -> Tensor:
     """How deep each cell lies in its object: 1 at the rim, 2 behind it, ...; 0 outside.
 
-    mask: [N, h, w] with 0 or 1. The picture's edge is no rim: the object may go on there.
+    mask: [N, h, w] with 0 or 1. The picture's edge is no rim: the object may go on there. An object
+    that fills the picture has no rim and counts as deep as the picture is wide.
     """
     depth, left = torch.zeros_like(mask), mask.clone()
-    while left.any():
+    for _ in range(max(mask.shape[1:])):
         depth += left
         outside = F.max_pool2d(1 - left.unsqueeze(1), 3, stride=1, padding=1).squeeze(1)
         left = left * (1 - outside)
@@ -253,8 +254,7 @@ def widen(
 
 def in_words(name: str, value: float, low: float, high: float) -> str:
     """One line: the value, its interval, and what it allows to say about a difference."""
-    verdict = "higher" if low > 0 else "lower" if high < 0 else "no clear difference"
-    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {verdict}"
+    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {verdict(low, high)}"
 
 
 # ------------------------------------------------------------- who learns from a loss
@@ -350,15 +350,18 @@ def spoiled_batch(
     masks = batch.support_masks.clone()
     for row, episode in enumerate(episodes):
         item = episode.supports[0]
-        other = dataset.wrong_mask(item)
+        other = dataset.wrong_mask(item) if kind == "wrong object" else None
         spoiled = spoil_mask(dataset[item][1], kind, other, generator)
         masks[row, 0] = torch.from_numpy(spoiled)
     return batch._replace(support_masks=masks)
 
 
 def lowest_share(scores: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """In how many percent of B episodes the first of K scores [B, K] is the lowest; interval."""
-    lowest = (scores.argmin(dim=1) == 0).cpu().numpy()
+    """In how many percent of B episodes the first of K scores [B, K] is the lowest; interval.
+
+    A tie is not the lowest.
+    """
+    lowest = (scores[:, 0] < scores[:, 1:].amin(dim=1)).cpu().numpy()
     draws = resample(len(lowest), np.random.default_rng(seed)) @ lowest / len(lowest)
     low, high = interval(draws)
     return 100 * lowest.mean(), 100 * low, 100 * high

@@ -74,6 +74,12 @@ def weighted_miou(counts: np.ndarray, labels: np.ndarray, weights: np.ndarray) -
     return np.nanmean(ratio, axis=1)
 
 
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference, in percent, allows to say; ends count as printed."""
+    low, high = round(low, 1), round(high, 1)
+    return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
+
+
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap draws."""
     tail = 50 * (1 - level)

@@ -31,9 +31,7 @@ from scl.draw import (
     GREEN,
     GREY,
     LOST,
-    ORANGE,
     PREDICTED,
-    PURPLE,
     TRUTH,
     VERMILION,
     edge_of,
@@ -546,7 +544,7 @@ def _draw_ladder(axis: Axes, stored: Stored, variant: str, fold: int) -> None:
     # Rungs stand at equal distances: each doubles the one before.
     places = range(len(steps))
     for name, colour, dash, mark in zip(
-        GROUPS, (BLUE, ORANGE, PURPLE), DASHES, ("o", "s", "^"), strict=True
+        GROUPS, (BLUE, VERMILION, GREEN), DASHES, ("o", "s", "^"), strict=True
     ):
         values = [100 * rung[name] for rung in rungs]
         axis.plot(places, values, mark + dash, color=colour, lw=2, ms=5)

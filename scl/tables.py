@@ -1,7 +1,10 @@
 """Tables from the stored cells: means over folds and seeds, and intervals of paired differences.
 
-The interval is a two-stage bootstrap: within each fold the seeds are drawn again, and within each
-run the episodes, the same ones for both methods. Folds are fixed: there are only these four.
+The interval is Student's t over the runs: differences are paired by episode within a run, their
+spread over seeds is pooled over the folds (three seeds in four folds leave 8 degrees of freedom),
+and folds are fixed, for there are only these four. It holds the doubt of seeds and of episodes.
+Where every fold has a single seed, only the episodes can be drawn again (a bootstrap), and the
+table says so.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, UNTRAINED, grid
 from scl.folds import FOLDS
-from scl.metric import interval, resample, weighted_miou
+from scl.metric import interval, resample, verdict, weighted_miou
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
 
@@ -137,67 +140,74 @@ def seed_noise(variant: str = "scl", head: str = "canet", results: Path = RESULT
 class Difference:
     """mIoU of one method minus another's over the same episodes, in 0..1.
 
-    low, high: 95 % interval; cells: in how many (fold, seed) both were run.
+    low, high: 95 % interval; cells: in how many (fold, seed) both were run; seeds: whether the
+    interval holds the doubt of seeds, too.
     """
 
     mean: float
     low: float
     high: float
     cells: int
+    seeds: bool = True
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        text = f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return text if self.seeds else f"{text}, one seed"
 
     @property
     def verdict(self) -> str:
         """What may be said: "higher", "lower", or that no difference shows."""
-        return "higher" if self.low > 0 else "lower" if self.high < 0 else "no difference shown"
+        said = verdict(100 * self.low, 100 * self.high)
+        return said if self.seeds else f"{said} (one seed)"
 
 
-def paired_difference(a: Runs, b: Runs, draws: int = 1000, seed: int = 0) -> Difference:
-    """a minus b over the (fold, seed) cells that both have, with a 95 % interval."""
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+T_QUANTILES = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+
+
+def paired_difference(a: Runs, b: Runs) -> Difference:
+    """a minus b over the (fold, seed) runs that both have, with a 95 % interval."""
     shared = sorted(set(a) & set(b))
     if not shared:
         raise ValueError("no (fold, seed) has been run for both methods: run the missing cells")
-    generator = np.random.default_rng(seed)
-    means, drawn = {}, {}
     for key in shared:
-        (labels, counts), (other, other_counts) = _episodes(a[key]), _episodes(b[key])
-        if not np.array_equal(labels, other):
+        if not np.array_equal(_episodes(a[key])[0], _episodes(b[key])[0]):
             raise ValueError(f"fold and seed {key}: the two methods saw different episodes")
-        weights = _weights(len(labels), draws, (seed, *key))
-        drawn[key] = weighted_miou(counts, labels, weights) - weighted_miou(
-            other_counts, labels, weights
-        )
-        means[key] = a[key]["miou"] - b[key]["miou"]
-    low, high = interval(_two_stage(drawn, generator))
-    folds = sorted({fold for fold, _ in shared})
-    mean = np.mean([np.mean([m for (f, _), m in means.items() if f == fold]) for fold in folds])
-    return Difference(float(mean), low, high, len(shared))
+    by_fold: dict[int, list[float]] = {}
+    for fold, seed in shared:
+        gap = a[fold, seed]["miou"] - b[fold, seed]["miou"]
+        by_fold.setdefault(fold, []).append(gap)
+    mean = float(np.mean([np.mean(gaps) for gaps in by_fold.values()]))
+    freedom = len(shared) - len(by_fold)
+    if freedom == 0:
+        return _over_episodes(a, b, shared, mean)
+    half = _half_width(list(by_fold.values()), freedom)
+    return Difference(mean, mean - half, mean + half, len(shared))
 
 
-@lru_cache(maxsize=32)
-def _weights(episodes: int, draws: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Bootstrap weights; kept, because every difference over a cell draws the same ones."""
-    return resample(episodes, np.random.default_rng(seed), draws).astype(float)
+def _half_width(by_fold: list[list[float]], freedom: int) -> float:
+    """t times the standard error of the mean over folds of means over seeds."""
+    squares = sum(float(np.sum((np.array(g) - np.mean(g)) ** 2)) for g in by_fold)
+    variance = squares / freedom * sum(1 / len(g) for g in by_fold) / len(by_fold) ** 2
+    return T_QUANTILES[min(freedom, len(T_QUANTILES)) - 1] * variance**0.5
+
+
+def _over_episodes(a: Runs, b: Runs, shared: list[tuple[int, int]], mean: float) -> Difference:
+    """With one seed a fold: bootstrap over episodes, the same draws for both methods."""
+    drawn = []
+    for key in shared:
+        (labels, counts), (_, other) = _episodes(a[key]), _episodes(b[key])
+        weights = resample(len(labels), np.random.default_rng(key))
+        drawn.append(weighted_miou(counts, labels, weights) - weighted_miou(other, labels, weights))
+    return Difference(mean, *interval(np.mean(drawn, axis=0)), len(shared), seeds=False)
 
 
 def _episodes(run: dict) -> tuple[np.ndarray, np.ndarray]:
     rows = np.array(run["episodes"])
     return rows[:, 0], rows[:, 1:]
-
-
-def _two_stage(
-    drawn: dict[tuple[int, int], np.ndarray], generator: np.random.Generator
-) -> np.ndarray:
-    """Per draw: seeds of each fold drawn again, their values averaged, then the folds."""
-    folds = []
-    for fold in sorted({fold for fold, _ in drawn}):
-        values = np.stack([v for (f, _), v in sorted(drawn.items()) if f == fold])
-        seeds, draws = values.shape
-        chosen = generator.integers(seeds, size=(seeds, draws))
-        folds.append(values[chosen, np.arange(draws)].mean(axis=0))
-    return np.mean(folds, axis=0)
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -260,6 +270,19 @@ def difference(
     """Stored difference of two variants (CANet-style head), for a sentence of a chapter."""
     first, second = (read_runs(*x, results=results) for x in ((a, a_setting), (b, b_setting)))
     return paired_difference(first, second)
+
+
+def fold_table(
+    data: str = "toyshop", head: str = "canet", results: Path = RESULTS, setting: str = "1"
+) -> str:
+    """mIoU of every fold, as the field reports it: mean over seeds, one shot."""
+    rows = []
+    for variant in [v for v in MAIN if v in (*UNTRAINED, *BY_GRID[data, head])]:
+        runs = read_runs(variant, setting, data, head, results)
+        by_fold = [[r["miou"] for (f, _), r in runs.items() if f == fold] for fold in range(FOLDS)]
+        means = [f"{100 * np.mean(m):.1f}" if m else "-" for m in by_fold]
+        rows.append((NAMES[variant], *means, *_scores(runs)[:1]))
+    return markdown(["method", *(f"fold {f}" for f in range(FOLDS)), "mean"], rows)
 
 
 def _scores(runs: Runs) -> tuple[str, ...]:
@@ -355,6 +378,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "five-shot": lambda: five_shot_table(results=results),
         "five-shot-cosine": lambda: five_shot_table(variant="cosine", results=results),
         "swap": lambda: swap_table(results=results),
+        "folds": lambda: fold_table(results=results),
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
             f"- {head}-style head: {stored('toyshop', head, results)}" for head in _HEADS
@@ -375,7 +399,8 @@ _HEADS = ("canet", "pfenet")
 def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
     """Every table of a grid, with how much of it is there."""
     title = f"{data}, {head}: {stored(data, head, results)}"
-    parts = [title, one_shot_table(data, head, results), reading(data, head, results)]
+    parts = [title, one_shot_table(data, head, results), fold_table(data, head, results)]
+    parts.append(reading(data, head, results))
     if (data, head) == ("toyshop", "canet"):
         parts += [f"Table {n}\n\n{paper_table(n, results)}" for n in PAPER_TABLES]
         parts += [f"{NAMES[v]}\n\n{swap_table(v, head, results)}" for v in CORE]

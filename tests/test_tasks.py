@@ -243,10 +243,10 @@ def test_a_handout_has_blanks_and_checks_but_no_answers_and_no_outputs():
     before = copy.deepcopy(book)
     made = tasks.handout(book, "02_x")
     assert book == before
-    text, exercise, check, other = made["cells"]
+    text, exercise, check, answers, other = made["cells"]
     assert tasks.text_of(exercise["source"]) == BLANK
-    assert [tasks.text_of(c["source"]) for c in (text, check, other)] == [
-        "Write it.", "check.area(area)", "x = 1",
+    assert [tasks.text_of(c["source"]) for c in (text, check, answers, other)] == [
+        "Write it.", "check.area(area)", "*Your answers:*\n", "x = 1",
     ]  # fmt: skip
     for one in (exercise, check, other):
         assert one["outputs"] == [] and one["execution_count"] is None
@@ -259,11 +259,20 @@ def test_a_handout_is_what_nbgrader_reads():
     assert tasks.handout(tasks.normalised(book), "02_x") == made, "the same numbers each time"
     known = [c["metadata"]["nbgrader"] for c in made["cells"] if "nbgrader" in c["metadata"]]
     ids = [one.pop("grade_id") for one in known]
-    assert len(set(ids)) == len(ids) == 4
+    assert len(set(ids)) == len(ids) == 6
     shared = {"task": False, "schema_version": 3, "cell_type": "code"}
     solution = {"grade": False, "solution": True, "locked": False, **shared}
     check = {"grade": True, "solution": False, "locked": True, "points": 1, **shared}
-    assert known == [solution, check, solution, check]
+    words = {"grade": True, "solution": True, "locked": False, "points": 6, **shared}
+    words["cell_type"] = "markdown"
+    assert known == [solution, check, words] * 2
+
+
+def test_a_handout_shows_the_cell_that_is_to_be_filled():
+    folded = cell(SOLVED, "solution")
+    folded["metadata"]["jupyter"] = {"source_hidden": True}
+    (made,) = tasks.handout(notebook(folded), "02_x")["cells"]
+    assert "jupyter" not in made["metadata"]
 
 
 @pytest.mark.parametrize(

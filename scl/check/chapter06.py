@@ -143,17 +143,19 @@ def fuse(function: Function) -> bool:
 def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]:
     """Mutual IoU [B, K, K] with one spoiled support in each episode, and which one, [B].
 
-    Under a wrong mask a support predicts the others badly and itself well, and the others predict
-    it badly.
+    Made like the real ones of the chapter: what is hard is mostly the picture (a column), guides
+    (rows) differ little, and a support knows itself a little better than others know it. Under a
+    wrong mask it guides a little worse, and the others hardly find what it shows.
     """
     g = generator(7)
     spoiled = torch.randint(shots, (count,), generator=g)
     bad = F.one_hot(spoiled, shots).float()
-    of_support = 0.03 * torch.randn(count, shots, 1, generator=g)
-    mutual = 0.6 + 0.1 * torch.randn(count, shots, shots, generator=g) + of_support
-    mutual = mutual - 0.19 * bad[:, :, None] - 0.2 * bad[:, None, :]
-    own = 0.7 + 0.15 * bad + 0.1 * torch.randn(count, shots, generator=g)
-    return torch.where(torch.eye(shots) == 1, own[:, :, None], mutual).clamp(0, 1), spoiled
+    of_picture = 0.15 * torch.randn(count, 1, shots, generator=g)
+    of_guide = 0.05 * torch.randn(count, shots, 1, generator=g)
+    mutual = 0.4 + of_picture + of_guide + 0.06 * torch.randn(count, shots, shots, generator=g)
+    mutual = mutual - 0.08 * bad[:, :, None] - 0.2 * bad[:, None, :]
+    mutual = mutual + torch.eye(shots) * (0.1 + 0.2 * bad[:, :, None])
+    return mutual.clamp(0, 1), spoiled
 
 
 def _ranks_last(scores: Tensor, spoiled: Tensor) -> float:
