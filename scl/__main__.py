@@ -89,7 +89,8 @@ def _sheet(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from scl.experiments import KEPT, RESULTS, grid, missing, run_all, run_cell
+    from scl.experiments import KEPT, RESULTS, grid, missing, run_all
+    from scl.runs import run_cell
 
     results = options.results or RESULTS
     cells = [cell for cell in grid(options.data, options.head) if _wanted(cell, options)]
@@ -124,7 +125,8 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
 def _bench(options: argparse.Namespace) -> None:
     import torch
 
-    from scl.experiments import RESULTS, device_record
+    from scl.experiments import RESULTS
+    from scl.runs import device_record
 
     torch.set_num_threads(1)
     path = device_record(options.device, results=options.results or RESULTS)

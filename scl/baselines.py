@@ -11,13 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from scl.backbones import Backbone
+from scl.backbones import LITE0_STAGES, MID_STAGES, Backbone
 from scl.bank import FeatureBank
 from scl.episode import EpisodeIndex
 from scl.evaluate import evaluate
 from scl.heads import Prediction, Role
 from scl.model import SCL
-from scl.rules import V_S, Rules
+from scl.rules import SELF_GUIDED, V_S, Rules
 from scl.vectors import cosine_map
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(11))
@@ -72,3 +72,46 @@ def choose_threshold(
         for t in thresholds
     }
     return max(mious, key=mious.get), mious
+
+
+class CosineGuide(nn.Module):
+    """A head without training, for two vectors: a cell's cosine to the nearer one is its chance.
+
+    channels: the mid-level channels that are compared. The softmax of the score maps is the
+    cosine, clamped, so a threshold on that probability is one on the cosine.
+    """
+
+    n = 2
+    hint: Literal["history", "prior"] = "history"
+
+    def __init__(self, channels: slice):
+        super().__init__()
+        self.channels = channels
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        return mid[:, self.channels]
+
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        cosines = [cosine_map(features, vector) for vector in vectors.unbind(dim=1)]
+        # Score maps are enlarged before the softmax: a chance of zero would pull too hard there.
+        chance = torch.stack(cosines).amax(dim=0).clamp(0.02, 0.98)
+        return Prediction(torch.stack([(1 - chance).log(), chance.log()], dim=1))
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        return self.support(features, vectors)
+
+
+def cosine_guides(backbone: Backbone) -> dict[str, SCL]:
+    """Name to guide: the cosine on each mid-level stage of EfficientNet-Lite0, and on both."""
+    (low, a), (high, b) = ((stage + 1, LITE0_STAGES[stage][-1]) for stage in MID_STAGES)
+    stages = {
+        f"cosine, stage {low} ({a} channels)": slice(0, a),
+        f"cosine, stage {high} ({b} channels)": slice(a, None),
+        f"cosine, both ({a + b} channels)": slice(None),
+    }
+    return {
+        name: SCL(backbone, CosineGuide(channels), SELF_GUIDED).eval()
+        for name, channels in stages.items()
+    }

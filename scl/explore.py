@@ -1,9 +1,8 @@
-"""Measurements the chapters make: what vectors find, who learns from a loss, which fusion helps."""
+"""What vectors find: cosines and their cuts, parts, depths, angles, splits, guided supports."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.bank import Batch, FeatureBank, take_maps
+from scl.bank import FeatureBank, take_maps
 from scl.datasets import ToyshopSet
 from scl.draw import grow
-from scl.episode import EpisodeIndex
-from scl.evaluate import Result
-from scl.fusion import confidence, fuse, pair_iou
-from scl.losses import likelier
-from scl.metric import count_pixels, interval, resample, verdict, weighted_miou
-from scl.model import SCL, SelfGuide, Support
-from scl.rules import Rules
-from scl.spoil import spoil_mask
+from scl.model import SCL, SelfGuide
 from scl.vectors import cosine_map, masked_gap, shrink_mask
 
 
@@ -198,170 +190,3 @@ def one_of_each_class(dataset: ToyshopSet, items: Sequence[int], count: int) -> 
     for item in items:
         first.setdefault(dataset.labels[item], item)
     return list(first.values())[:count]
-
-
-# ------------------------------------------------------------- scores with intervals
-
-
-def score_with_interval(result: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU in percent and its 95 % interval over episodes (value, low, high)."""
-    draws = resample(len(result.labels), np.random.default_rng(seed))
-    low, high = interval(weighted_miou(result.counts, result.labels, draws))
-    return 100 * result.miou, 100 * low, 100 * high
-
-
-def gain_with_interval(a: Result, b: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU of a minus that of b over the same episodes, in percent, with its interval."""
-    draws = resample(len(a.labels), np.random.default_rng(seed))
-    boot = [weighted_miou(r.counts, r.labels, draws) for r in (a, b)]
-    low, high = interval(boot[0] - boot[1])
-    return 100 * (a.miou - b.miou), 100 * low, 100 * high
-
-
-def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The mean of a sample, and its 95 % interval by drawing the sample again (bootstrap)."""
-    sample = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(len(sample), size=(1000, len(sample)))
-    return (float(sample.mean()), *interval(sample[draws].mean(axis=1)))
-
-
-def gap_with_interval(
-    a: Sequence[float], b: Sequence[float], seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of one sample minus that of another, unpaired, with its 95 % bootstrap interval."""
-    generator, drawn = np.random.default_rng(seed), []
-    first, second = np.asarray(a, float), np.asarray(b, float)
-    for sample in (first, second):
-        draws = generator.integers(len(sample), size=(1000, len(sample)))
-        drawn.append(sample[draws].mean(axis=1))
-    return (float(first.mean() - second.mean()), *interval(drawn[0] - drawn[1]))
-
-
-def widen(
-    bar: tuple[float, float, float], noise: float, level: float = 1.96
-) -> tuple[float, float, float]:
-    """An interval over episodes, made wide enough for another seed, too.
-
-    bar: (value, low, high); noise: standard deviation over seeds (scl.tables.seed_noise).
-    """
-    value, low, high = bar
-    return (
-        value,
-        value - math.hypot(value - low, level * noise),
-        value + math.hypot(high - value, level * noise),
-    )
-
-
-def in_words(name: str, value: float, low: float, high: float) -> str:
-    """One line: the value, its interval, and what it allows to say about a difference."""
-    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {verdict(low, high)}"
-
-
-# ------------------------------------------------------------- who learns from a loss
-
-
-def gradient_norms(model: SCL, batch: Batch) -> dict[str, dict[str, float]]:
-    """Loss to (part of the head to the length of the gradient that the loss sends it)."""
-    model.train()
-    losses = model.losses(
-        batch.support.flat(), batch.support_masks.flatten(0, 1), batch.query, batch.query_masks
-    )
-    model.eval()
-    parts = {n: list(p.parameters()) for n, p in model.head.named_children()}
-    parts = {name: parameters for name, parameters in parts.items() if parameters}
-    return {
-        loss: {name: _length(losses[loss], p) for name, p in parts.items()}
-        for loss in ("s1", "s2", "q")
-        if loss in losses
-    }
-
-
-def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
-    grads = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-    return float(sum(g.square().sum() for g in grads if g is not None) ** 0.5)
-
-
-def gradient_maps(model: SCL, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-    """Loss to how hard it pulls at each cell of F_s and F_q of the first episode: two [h, w].
-
-    The pull is the length of the gradient in a cell. CANet-style head.
-    """
-    kept: list[Tensor] = []
-    hook = model.head.dropout.register_forward_hook(lambda *call: kept.append(call[2]))
-    losses = model.losses(
-        batch.support.flat(), batch.support_masks.flatten(0, 1), batch.query, batch.query_masks
-    )
-    hook.remove()
-
-    def pull(loss: Tensor, features: Tensor) -> Tensor:
-        (grad,) = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
-        return torch.zeros(features.shape[-2:]) if grad is None else grad[0].norm(dim=0).cpu()
-
-    return {n: tuple(pull(losses[n], f) for f in kept[:2]) for n in ("s1", "s2", "q")}
-
-
-# ------------------------------------------------------------- ways to use K supports
-
-
-@torch.no_grad()
-def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support]:
-    """K supports used in seven ways; the last one looks at the query's truth.
-
-    Returns a Result by name, and the support set that was read.
-    """
-    size, truth = tuple(batch.query_masks.shape[-2:]), batch.query_masks
-    support = model.condition(batch.support, batch.support_masks)
-    logits = model.segment(support, batch.query, "average", size).logits
-    alone = likelier(logits)
-    others = confidence(support.mutual, Rules(own_score=False))
-    best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
-    rows = torch.arange(len(truth))
-
-    def weighted(scores: Tensor) -> Tensor:
-        return likelier(fuse(logits, scores, model.rules))
-
-    masks = {
-        "one support": alone[:, -1],
-        "the best-scored support": alone[rows, support.scores.argmax(dim=1)],
-        "averaging predictions": weighted(torch.ones_like(support.scores)),
-        "cross-guided (Eq. 17)": weighted(support.scores),
-        "leave-one-out scores": weighted(others),
-        "averaging vectors": model.segment(support, batch.query, "vectors", size).mask,
-        "the best support (oracle)": alone[rows, best],
-    }
-    counts = {name: count_pixels(mask, truth).cpu().numpy() for name, mask in masks.items()}
-    return {name: Result(c, batch.labels.numpy()) for name, c in counts.items()}, support
-
-
-def table_of(results: Mapping[str, Result], seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """Name to mIoU with its interval, as scl.draw.whiskers takes it."""
-    return {name: score_with_interval(result, seed) for name, result in results.items()}
-
-
-def spoiled_batch(
-    dataset: ToyshopSet,
-    bank: FeatureBank,
-    episodes: Sequence[EpisodeIndex],
-    kind: str,
-    generator: np.random.Generator,
-) -> Batch:
-    """Episodes whose first support has a spoiled mask; kind: see scl.spoil. No prior (CANet)."""
-    batch = bank.batch(episodes)
-    masks = batch.support_masks.clone()
-    for row, episode in enumerate(episodes):
-        item = episode.supports[0]
-        other = dataset.wrong_mask(item) if kind == "wrong object" else None
-        spoiled = spoil_mask(dataset[item][1], kind, other, generator)
-        masks[row, 0] = torch.from_numpy(spoiled)
-    return batch._replace(support_masks=masks)
-
-
-def lowest_share(scores: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """In how many percent of B episodes the first of K scores [B, K] is the lowest; interval.
-
-    A tie is not the lowest.
-    """
-    lowest = (scores[:, 0] < scores[:, 1:].amin(dim=1)).cpu().numpy()
-    draws = resample(len(lowest), np.random.default_rng(seed)) @ lowest / len(lowest)
-    low, high = interval(draws)
-    return 100 * lowest.mean(), 100 * low, 100 * high

@@ -1,4 +1,4 @@
-"""Widgets: a few controls above a picture, thin over the functions of scl.draw and scl.panels.
+"""Widgets: a few controls above a picture, thin over scl.draw, scl.looks and scl.panels.
 
 Only `observe` and `Image.value` are used: `interact` and `Output` make headless runs hang.
 """
@@ -17,17 +17,9 @@ from scl.draw import found_lost_figure, to_bytes
 from scl.episode import Dataset, EpisodeIndex
 from scl.experiments import GUIDED, RESULTS, SEEDS
 from scl.folds import FOLDS
+from scl.looks import fusion_look, look, read_stored, spoil_kinds
 from scl.model import SCL
-from scl.panels import (
-    found_lost_query_figure,
-    fusion_figure,
-    fusion_look,
-    look,
-    loss_figure,
-    message_figure,
-    read_stored,
-    spoil_kinds,
-)
+from scl.panels import found_lost_query_figure, fusion_figure, loss_figure, message_figure
 from scl.tables import NAMES
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -130,9 +122,9 @@ def found_lost_explorer(
 ) -> ipywidgets.VBox:
     """Choose guide, class, episode and threshold; the split and the query's predictions follow.
 
-    models: name to a model guided by ("pri", "aux"), or of scl.panels.cosine_guides; episodes: of
-    the classes to offer, the first few of each. The static twin is
-    found_lost_query_figure(look(model, dataset, bank, episode, threshold)) of scl.panels.
+    models: name to a model guided by ("pri", "aux"), or of scl.baselines.cosine_guides; episodes:
+    of the classes to offer, the first few of each. The static twin is
+    found_lost_query_figure(look(model, dataset, bank, episode, threshold)).
     """
     if not models or not episodes:
         raise ValueError(f"{len(models)} models, {len(episodes)} episodes: expected one of each")
@@ -166,7 +158,7 @@ def fusion_explorer(
 
     spoils: how each support starts, None: all clean. A support whose picture shows no other
     object is not offered "wrong object". The static twin is
-    fusion_figure(fusion_look(model, dataset, bank, episode, spoils, seed)) of scl.panels.
+    fusion_figure(fusion_look(model, dataset, bank, episode, spoils, seed)).
     """
     starts = spoils or ["clean"] * len(episode.supports)
     controls = {
@@ -186,7 +178,7 @@ def loss_explorer(results: Path = RESULTS) -> ipywidgets.VBox:
     """Choose a row of the tables, a fold and a seed; stored losses and mIoU follow.
 
     The files are read once, here. The static twin is
-    loss_figure(read_stored(results), variant, fold, seed) of scl.panels.
+    loss_figure(read_stored(results), variant, fold, seed).
     """
     stored = read_stored(results)
 

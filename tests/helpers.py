@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from scl.experiments import Protocol
 from scl.heads import CANetHead, PFENetHead
 from scl.model import SCL, Maps
 from scl.rules import Guidance, Rules
@@ -17,6 +18,18 @@ GUIDANCES = {
     "all": Guidance(("s", "pri", "aux")),
     "scl": Guidance(),
 }
+
+# A cell of the tables in a second or two.
+TINY = Protocol(
+    ladder=(2, 3),
+    tuning_steps=3,
+    per_class=4,
+    novel_per_class=8,
+    one_shot=20,
+    five_shot=6,
+    held_out=3,
+    size=64,
+)
 
 
 class TinyBackbone(nn.Module):
@@ -76,3 +89,9 @@ def random_task(b: int = 2, k: int = 3, size: tuple[int, int] = (44, 52), seed: 
 def maps_of(model: SCL, images, masks) -> tuple[Maps, torch.Tensor]:
     """Support maps and masks of one-shot episodes, as training wants them."""
     return model.encode(images[:, 0], masks[:, 0]), masks[:, 0]
+
+
+def texts(figure) -> list[str]:
+    """Everything written in a figure."""
+    own = [t.get_text() for t in figure.texts]
+    return own + [t for a in figure.axes for t in (a.get_title(), *(x.get_text() for x in a.texts))]

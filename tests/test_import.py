@@ -9,7 +9,7 @@ def refuse(*args, **kwargs):
     raise AssertionError("the network was touched")
 socket.socket.connect = refuse
 socket.create_connection = refuse
-import scl, scl.model, scl.datasets, scl.experiments, scl.draw, scl.widgets, torch
+import scl, scl.model, scl.datasets, scl.runs, scl.draw, scl.widgets, torch
 assert not torch.cuda.is_initialized()
 print("quiet")
 """

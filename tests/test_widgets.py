@@ -10,37 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from helpers import texts
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scl import widgets
-from scl.backbones import EfficientNetLite0
-from scl.bank import FeatureBank
-from scl.build import ModelConfig, build_model
-from scl.datasets import ToyshopSet
 from scl.draw import to_bytes
-from scl.episode import EpisodeSampler
 from scl.experiments import GUIDED, Cell
-from scl.metric import count_pixels
+from scl.looks import LEFT_OUT, fusion_look, look, read_stored
 from scl.panels import (
-    LEFT_OUT,
-    cosine_guides,
     found_lost_query_figure,
     fusion_figure,
-    fusion_look,
-    look,
     loss_figure,
     message_figure,
-    read_stored,
-    spoil_kinds,
     spread,
 )
-from scl.rules import V_S
 from scl.spoil import SPOILS, spoil_mask
-from scl.toyshop import Atlas
-from scl.vectors import cosine_map
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
@@ -49,7 +35,6 @@ SPEC.loader.exec_module(tasks)
 
 RUNS, AT_ONCE, RUN_SECONDS = 20, 2, 120
 KEY_SECONDS, GENEROUS = 0.15, 3  # from key to pixels; the cores that test may be slow and shared
-LABELS = (10, 13)  # lamp and chair
 
 
 def write_results(folder: Path) -> Path:
@@ -77,18 +62,6 @@ def put(folder: Path, cell: Cell, record: dict) -> None:
     path = cell.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
-
-
-@pytest.fixture(scope="module")
-def world():
-    """Toys of 64 pixels, an untrained head of each kind, and their episodes."""
-    backbone = EfficientNetLite0()
-    toys = ToyshopSet(Atlas.load(), LABELS, 6, seed=1, size=64)
-    made = {h: build_model(ModelConfig(head=h, d=8), 0, backbone) for h in ("canet", "pfenet")}
-    banks = {name: FeatureBank(model, toys, wrong=True) for name, model in made.items()}
-    guides = {"untrained head": made["canet"], **cosine_guides(backbone)}
-    one = [e for label in LABELS for e in EpisodeSampler(toys, 1, [label]).fixed(3, 0)]
-    return toys, made, banks, guides, one, EpisodeSampler(toys, 3, LABELS[:1]).fixed(1, 0)[0]
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +95,6 @@ def twin(world, results, name: str, values: dict):
 def options(control) -> list:
     """The values a control offers, without their names."""
     return [v[1] if isinstance(v, tuple) else v for v in control.options]
-
-
-def texts(figure) -> list[str]:
-    """Everything written in a figure."""
-    own = [t.get_text() for t in figure.texts]
-    return own + [t for a in figure.axes for t in (a.get_title(), *(x.get_text() for x in a.texts))]
 
 
 # ------------------------------------------------------------------- spoiling
@@ -186,91 +153,6 @@ def test_what_cannot_be_spoiled_says_why():
 
 
 # -------------------------------------------------------------- what is shown
-
-
-@pytest.mark.parametrize("head", ["canet", "pfenet"])
-def test_at_one_half_the_look_is_the_model_itself(world, head):
-    toys, made, banks, _, one, _ = world
-    model, bank = made[head], banks[head]
-    view, batch = look(model, toys, bank, one[0]), bank.batch(one[:1])
-    support = model.condition(batch.support, batch.support_masks)
-    own = model.segment(support, batch.query, size=(64, 64)).mask
-    assert np.array_equal(view.predictions["both"], own[0].numpy() == 1)
-    assert np.array_equal(view.found, support.guide.found[0].numpy())
-    assert np.array_equal(view.found + view.lost, view.mask)
-    intersection, union = count_pixels(own, batch.query_masks)[0, :2].tolist()
-    assert view.ious["both"] == pytest.approx(intersection / union)
-
-
-def test_the_threshold_splits_the_support_and_cuts_the_cosine(world):
-    toys, _, banks, guides, one, _ = world
-    guide = guides["cosine, both (152 channels)"]
-    low, high = (look(guide, toys, banks["canet"], one[0], t) for t in (0.05, 0.95))
-    assert low.found.sum() > high.found.sum() and low.unit == "cosine"
-    assert all((low.predictions[name] >= high.predictions[name]).all() for name in low.predictions)
-    assert np.array_equal(high.found == 1, (high.mask == 1) & (high.probability > 0.95))
-    nothing = look(guide, toys, banks["canet"], one[0], 0.99)
-    assert "v_pri = v_s: IoU 0.00" in texts(found_lost_query_figure(nothing))
-
-
-def test_a_cosine_guide_takes_the_larger_cosine_of_its_stage(world):
-    _, _, banks, guides, _, _ = world
-    mid = banks["canet"].maps.mid[:2]
-    for name, channels in (("3 (40", slice(0, 40)), ("5 (112", slice(40, 152))):
-        head = next(g.head for n, g in guides.items() if name in n)
-        features = head.reduce(mid, "query")
-        vectors = features[:, :, 2:4, 5].transpose(1, 2)
-        chance = head.query(features, vectors, None).logits.softmax(dim=1)[:, 1]
-        both = [cosine_map(mid[:, channels], vectors[:, i]) for i in range(2)]
-        assert torch.allclose(chance, torch.maximum(*both).clamp(0.02, 0.98), atol=1e-5)
-
-
-def test_a_model_of_one_vector_is_refused(world):
-    toys, made, banks, _, one, _ = world
-    single = build_model(ModelConfig(guidance=V_S), 0, made["canet"].backbone)
-    with pytest.raises(ValueError, match="expected \\('pri', 'aux'\\)"):
-        look(single, toys, banks["canet"], one[0])
-
-
-@pytest.mark.parametrize("head", ["canet", "pfenet"])
-def test_fusion_is_the_models_own(world, head):
-    """A first support on the wrong object is what the bank itself can spoil."""
-    toys, made, banks, _, _, three = world
-    model, bank = made[head], banks[head]
-    for wrong, kinds in ((0, None), (1, ("wrong object", "clean", "clean"))):
-        view, batch = fusion_look(model, toys, bank, three, kinds), bank.batch([three], wrong)
-        support = model.condition(batch.support, batch.support_masks)
-        assert np.allclose(view.mutual, support.mutual[0], atol=1e-6)
-        assert np.allclose(view.scores, support.scores[0], atol=1e-6)
-        for name, fusion in (("cross-guided", "cross"), ("plain average", "average")):
-            mask = model.segment(support, batch.query, fusion, (64, 64)).mask[0].numpy() == 1
-            assert (view.predictions[name] != mask).mean() < 1e-3
-
-
-def test_a_support_left_out_has_no_say(world):
-    toys, made, banks, _, _, three = world
-    view = fusion_look(made["canet"], toys, banks["canet"], three, ("clean", LEFT_OUT, "clean"))
-    fewer = three._replace(supports=three.supports[::2])
-    other = fusion_look(made["canet"], toys, banks["canet"], fewer)
-    assert np.isnan(view.scores[1]) and np.isnan(view.mutual[1]).all()
-    assert np.allclose(view.mutual[::2, ::2], other.mutual, atol=1e-6)
-    assert view.ious["cross-guided"] == pytest.approx(other.ious["cross-guided"], abs=1e-3)
-    assert "left out" in " ".join(texts(fusion_figure(view)))
-    with pytest.raises(ValueError, match="put at least one back"):
-        fusion_look(made["canet"], toys, banks["canet"], three, (LEFT_OUT,) * 3)
-
-
-def test_no_other_object_no_wrong_mask(world):
-    class Bare:
-        pass
-
-    class Alone:
-        def wrong_mask(self, index):
-            raise ValueError("scene shows no object but its target")
-
-    assert "wrong object" in spoil_kinds(world[0], 0)
-    for dataset in (Bare(), Alone()):
-        assert spoil_kinds(dataset, 0) == ("clean", "shifted", "shrunk", "random box", LEFT_OUT)
 
 
 def test_stored_curves_are_drawn_as_they_are_stored(results):
@@ -376,10 +258,10 @@ RESULTS = "?"
 from scl import widgets
 from scl.backbones import EfficientNetLite0
 from scl.bank import FeatureBank
+from scl.baselines import cosine_guides
 from scl.build import ModelConfig, build_model
 from scl.datasets import ToyshopSet
 from scl.episode import EpisodeSampler
-from scl.panels import cosine_guides
 from scl.toyshop import Atlas
 
 backbone = EfficientNetLite0()

@@ -1,0 +1,31 @@
+"""Scores with intervals, against cases known by hand."""
+
+import numpy as np
+import pytest
+
+from scl.evaluate import Result
+from scl.intervals import gain_with_interval, in_words, score_with_interval, widen
+
+
+def test_intervals_hold_their_value_and_say_no_more_than_they_allow():
+    rng = np.random.default_rng(0)
+    unions = np.full(200, 100)
+    hits = rng.integers(20, 60, 200)
+    labels = np.arange(200) % 5
+
+    def result(inter):
+        rest = np.zeros(200, int)
+        return Result(np.stack([inter, unions, rest, rest], axis=1), labels)
+
+    value, low, high = score_with_interval(result(hits))
+    assert low < value < high and value == pytest.approx(hits.mean())
+    assert gain_with_interval(result(hits + 3), result(hits)) == pytest.approx((3, 3, 3))
+    assert in_words("a", 1.0, 0.5, 1.5) == "a +1.0 [+0.5, +1.5]\nverdict: higher"
+    assert in_words("a", 1.0, -0.5, 1.5).endswith("no difference shown")
+
+
+def test_widening_keeps_the_value_and_never_narrows():
+    bar = (30.0, 28.0, 33.0)
+    assert widen(bar, 0.0) == pytest.approx(bar)
+    value, low, high = widen(bar, 2.0)
+    assert value == 30 and 30 - low == pytest.approx((4 + 3.92**2) ** 0.5) and high > 33
