@@ -557,11 +557,15 @@ def has_tag(cell: dict[str, Any], tag: str) -> bool:
 
 
 def handout(notebook: dict[str, Any], name: str) -> dict[str, Any]:
-    """The notebook as learners get it: solutions and answers blank, no outputs."""
+    """The notebook as learners get it: solutions and answers blank, no outputs.
+
+    Cells tagged "course" speak of the course's own copy, and are left out.
+    """
     new = normalised(notebook)
     cells = [
         blank_answer(cell) if has_tag(cell, "answer") else handout_cell(cell, f"{name}, cell {n}")
         for n, cell in enumerate(new["cells"], start=1)
+        if not has_tag(cell, "course")
     ]
     return {**new, "cells": cells}
 
@@ -687,9 +691,11 @@ def test(options: argparse.Namespace) -> int:
 
 
 def lab(options: argparse.Namespace) -> int:
-    """Open JupyterLab on the notebooks."""
+    """Open JupyterLab on the notebooks, or on a folder that is named."""
     ensure_installed()
-    command = [str(venv_python()), "-m", "jupyterlab", str(NOTEBOOKS), *options.extra]
+    named = any(not word.startswith("-") for word in options.extra)
+    where = [] if named else [str(NOTEBOOKS)]
+    command = [str(venv_python()), "-m", "jupyterlab", *where, *options.extra]
     return hand_over(command, notebook_environment())
 
 

@@ -40,7 +40,7 @@ def overlay(
     image: H x W x 3 uint8; regions: colour ("#RRGGBB") to a boolean mask of any size.
     Returns H x W x 3 uint8.
     """
-    out = np.repeat(image.mean(axis=2, keepdims=True) * 0.4, 3, axis=2)
+    out = np.repeat(image.mean(axis=2, keepdims=True) * 0.55, 3, axis=2)
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
         tinted = (1 - strength) * image + strength * rgb(colour)

@@ -65,6 +65,14 @@ def in_words(name: str, value: float, low: float, high: float) -> str:
     return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {verdict(low, high)}"
 
 
+def conclude(
+    gap: tuple[float, float, float], higher: str, lower: str, unclear: str = "no difference shown"
+) -> str:
+    """The sentence that the interval of a difference (value, low, high) allows."""
+    said = verdict(*gap[1:])
+    return "verdict: " + {"higher": higher, "lower": lower}.get(said, unclear)
+
+
 def table_of(results: Mapping[str, Result], seed: int = 0) -> dict[str, tuple[float, float, float]]:
     """Name to mIoU with its interval, as scl.draw.whiskers takes it."""
     return {name: score_with_interval(result, seed) for name, result in results.items()}

@@ -68,12 +68,14 @@ def spoiled_batch(
     return batch._replace(support_masks=masks)
 
 
-def lowest_share(scores: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """In how many percent of B episodes the first of K scores [B, K] is the lowest; interval.
+def is_lowest(scores: Tensor) -> Tensor:
+    """In which of B episodes the first of K scores [B, K] is the lowest; a tie is not. [B] bool."""
+    return scores[:, 0] < scores[:, 1:].amin(dim=1)
 
-    A tie is not the lowest.
-    """
-    lowest = (scores[:, 0] < scores[:, 1:].amin(dim=1)).cpu().numpy()
+
+def lowest_share(scores: Tensor, seed: int = 0) -> tuple[float, float, float]:
+    """In how many percent of B episodes the first of K scores [B, K] is the lowest; interval."""
+    lowest = is_lowest(scores).cpu().numpy()
     draws = resample(len(lowest), np.random.default_rng(seed)) @ lowest / len(lowest)
     low, high = interval(draws)
     return 100 * lowest.mean(), 100 * low, 100 * high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SPOILS = ("clean", "shifted", "shrunk", "wrong object", "random box")
+SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
 
 
 def spoil_mask(
@@ -24,7 +24,7 @@ def spoil_mask(
         return np.array(mask, dtype=np.uint8)
     if kind == "wrong object":
         return _wrong_object(other)
-    work = {"shifted": _shifted, "shrunk": _shrunk, "random box": _random_box}[kind]
+    work = {"shifted": _shifted, "eroded": _eroded, "random box": _random_box}[kind]
     return work(inside, generator).astype(np.uint8)
 
 
@@ -48,7 +48,7 @@ def _shifted(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.roll(inside, (-1, 1)[way % 2] * room[way], axis=way // 2)
 
 
-def _shrunk(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _eroded(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """The third of the object's pixels that lies deepest, as repeated erosion would leave it."""
     depth, core = np.zeros(inside.shape), inside
     while core.any():

@@ -10,6 +10,7 @@ table says so.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, UNTRAINED, grid
+from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, ROOT, UNTRAINED, grid
 from scl.folds import FOLDS
 from scl.metric import interval, resample, verdict, weighted_miou
 
@@ -253,6 +254,20 @@ def paper_table(name: str, results: Path = RESULTS) -> str:
     return markdown([*header, "paper: mIoU", "paper: FB-IoU"], rows)
 
 
+def paper_reading(name: str, results: Path = RESULTS) -> str:
+    """What such a table shows against its first row, in words; one Markdown line each."""
+    table = PAPER_TABLES[name]
+    first, *others = [read_runs(row.variant, row.setting, results=results) for row in table]
+    found: dict[str, list[str]] = {}
+    for row, runs in zip(table[1:], others, strict=True):
+        if set(runs) & set(first):
+            found.setdefault(paired_difference(runs, first).verdict, []).append(row.name)
+    return "\n".join(
+        f"- Against {table[0].name}, **{said}**: {', '.join(names)}."
+        for said, names in found.items()
+    )
+
+
 def swap_table(variant: str = "scl", head: str = "canet", results: Path = RESULTS) -> str:
     """Does the trained head listen to its vectors? One shot, with others in their place."""
     rows = []
@@ -353,13 +368,19 @@ def _setting_names(a: str, b: str, setting: str, other: str) -> str:
 
 
 def chapter_table(results: Path = RESULTS) -> str:
-    """Every notebook with the seconds its last stored run took on two cores."""
+    """Every notebook with its minutes: to work through, and of its last run on two cores."""
     record = json.loads((results / "chapters.json").read_text())
     rows = [
-        (f"[{name}](notebooks/{name}.ipynb)", f"{seconds / 60:.1f}")
+        (f"[{name}](notebooks/{name}.ipynb)", teaching_minutes(name), f"{seconds / 60:.1f}")
         for name, seconds in sorted(record.items())
     ]
-    return markdown(["chapter", "minutes to run"], rows)
+    return markdown(["chapter", "minutes to read and try", "minutes to run"], rows)
+
+
+def teaching_minutes(name: str, folder: Path = ROOT / "notebooks") -> int:
+    """The sum of the minutes in the table at the beginning of a chapter."""
+    cells = json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return sum(int(m) for m in re.findall(r"\| (\d+) \|", "".join(cells[0]["source"])))
 
 
 def stored(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:
@@ -377,7 +398,10 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "pfenet": lambda: one_shot_table("toyshop", "pfenet", results),
         "five-shot": lambda: five_shot_table(results=results),
         "five-shot-cosine": lambda: five_shot_table(variant="cosine", results=results),
+        "five-shot-pfenet": lambda: five_shot_table("toyshop", "pfenet", results=results),
         "swap": lambda: swap_table(results=results),
+        "swap pfenet": lambda: swap_table("scl", "pfenet", results),
+        "reading pfenet": lambda: reading("toyshop", "pfenet", results),
         "folds": lambda: fold_table(results=results),
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
@@ -385,6 +409,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         ),
     }
     makers |= {f"paper {n}": lambda n=n: paper_table(n, results) for n in PAPER_TABLES}
+    makers |= {f"paper {n} reading": lambda n=n: paper_reading(n, results) for n in PAPER_TABLES}
     for name, make in makers.items():
         start, end = f"<!-- table {name} -->", "<!-- end -->"
         if start in text:

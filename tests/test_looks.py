@@ -81,4 +81,4 @@ def test_no_other_object_no_wrong_mask(world):
 
     assert "wrong object" in spoil_kinds(world[0], 0)
     for dataset in (Bare(), Alone()):
-        assert spoil_kinds(dataset, 0) == ("clean", "shifted", "shrunk", "random box", LEFT_OUT)
+        assert spoil_kinds(dataset, 0) == ("clean", "shifted", "eroded", "random box", LEFT_OUT)

@@ -268,6 +268,11 @@ def test_a_handout_is_what_nbgrader_reads():
     assert known == [solution, check, words] * 2
 
 
+def test_a_handout_leaves_out_what_speaks_of_the_courses_own_copy():
+    note = {"cell_type": "markdown", "metadata": {"tags": ["course"]}, "source": "folded away"}
+    assert tasks.handout(notebook(note), "02_x")["cells"] == []
+
+
 def test_a_handout_shows_the_cell_that_is_to_be_filled():
     folded = cell(SOLVED, "solution")
     folded["metadata"]["jupyter"] = {"source_hidden": True}

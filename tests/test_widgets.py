@@ -114,7 +114,7 @@ def test_a_spoiled_mask_is_a_mask_and_never_empty(mask, kind, seed):
 @given(blobs, st.integers(0, 5))
 def test_shrunk_keeps_a_third_and_a_box_keeps_the_area(mask, seed):
     area = mask.sum()
-    small = spoil_mask(mask, "shrunk", None, np.random.default_rng(seed))
+    small = spoil_mask(mask, "eroded", None, np.random.default_rng(seed))
     assert small.sum() == max(1, round(area / 3)) and not (small & ~mask).any()
     box = spoil_mask(mask, "random box", None, np.random.default_rng(seed))
     rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
@@ -137,7 +137,7 @@ def test_shifted_is_the_same_shape_a_third_of_its_side_away(mask, seed, margin):
 
 def test_erosion_keeps_the_middle():
     disc = np.hypot(*(np.indices((41, 41)) - 20)) < 15
-    small = spoil_mask(disc, "shrunk", None, np.random.default_rng(0))
+    small = spoil_mask(disc, "eroded", None, np.random.default_rng(0))
     assert small[20, 20] and np.abs(np.argwhere(small) - 20).max() <= 11
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_spoiled_says_why():
     with pytest.raises(ValueError, match="expected one of"):
         spoil_mask(mask, "blurred", None, rng)
     with pytest.raises(ValueError, match="shows no object"):
-        spoil_mask(mask * 0, "shrunk", None, rng)
+        spoil_mask(mask * 0, "eroded", None, rng)
     assert spoil_mask(mask, "wrong object", 1 - mask, rng).sum() == 12
 
 
