@@ -693,7 +693,7 @@ def test(options: argparse.Namespace) -> int:
 def lab(options: argparse.Namespace) -> int:
     """Open JupyterLab on the notebooks, or on a folder that is named."""
     ensure_installed()
-    named = any(not word.startswith("-") for word in options.extra)
+    named = any((ROOT / word).exists() for word in options.extra)
     where = [] if named else [str(NOTEBOOKS)]
     command = [str(venv_python()), "-m", "jupyterlab", *where, *options.extra]
     return hand_over(command, notebook_environment())

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, ROOT, UNTRAINED, grid
+from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, ROOT, SEEDS, UNTRAINED, grid
 from scl.folds import FOLDS
 from scl.metric import interval, resample, verdict, weighted_miou
 
@@ -115,14 +115,17 @@ def read_runs(
 
 
 def mean_score(runs: Runs, name: str = "miou") -> float:
-    """Mean over folds and seeds, in 0..1; NaN without a run."""
-    return float(np.mean([run[name] for run in runs.values()])) if runs else float("nan")
+    """Mean over folds of the means over seeds, in 0..1; NaN without a run."""
+    folds = sorted({fold for fold, _ in runs})
+    means = [np.mean([run[name] for (f, _), run in runs.items() if f == fold]) for fold in folds]
+    return float(np.mean(means)) if means else float("nan")
 
 
 def seed_spread(runs: Runs, name: str = "miou") -> float:
-    """Standard deviation over seeds of the mean over folds."""
-    seeds = sorted({seed for _, seed in runs})
-    means = [np.mean([run[name] for (_, s), run in runs.items() if s == seed]) for seed in seeds]
+    """Standard deviation over seeds of the mean over folds; seeds that miss a fold do not count."""
+    folds = len({fold for fold, _ in runs})
+    by_seed = [[r[name] for (_, s), r in runs.items() if s == seed] for seed in SEEDS]
+    means = [np.mean(values) for values in by_seed if values and len(values) == folds]
     return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
 

@@ -131,3 +131,34 @@ def test_seed_noise_is_the_spread_within_folds(tmp_path):
             path.write_text(json.dumps({"scores": {"1": {"miou": miou}}}))
     assert tables.seed_noise(results=tmp_path) == pytest.approx(2 * 2**0.5)
     assert tables.seed_noise(results=tmp_path / "none") == 0
+
+
+def test_intervals_over_runs_are_students(tmp_path):
+    """Four folds of three seeds: half the width is t of 8 degrees times the standard error."""
+    a, b = runs(0.0, seed=0), runs(0.0, seed=0)
+    rng = np.random.default_rng(0)
+    gaps = {key: float(rng.normal(0.02, 0.01)) for key in a}
+    for key, gap in gaps.items():
+        a[key] = {**a[key], "miou": b[key]["miou"] + gap}
+    found = tables.paired_difference(a, b)
+    table = np.array([[gaps[fold, seed] for seed in range(3)] for fold in range(4)])
+    error = (table.var(axis=1, ddof=1).mean() / 12) ** 0.5
+    assert found.mean == pytest.approx(table.mean()) and found.seeds
+    assert found.high - found.mean == pytest.approx(2.306 * error)
+
+
+def test_a_single_seed_is_said_to_be_one():
+    one, other = ({k: r for k, r in runs(0.0, seed=s).items() if k[1] == 0} for s in (0, 1))
+    found = tables.paired_difference(one, other)
+    assert not found.seeds and str(found).endswith(", one seed")
+    assert found.verdict.endswith("(one seed)") and found.low < found.mean < found.high
+
+
+def test_readings_name_every_row_once():
+    for name, rows in tables.PAPER_TABLES.items():
+        text = tables.paper_reading(name)
+        assert all(text.count(row.name) >= 1 for row in rows), name
+
+
+def test_chapters_add_up_their_minutes():
+    assert tables.teaching_minutes("03_two_vectors") > 60

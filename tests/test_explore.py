@@ -9,6 +9,8 @@ from scl.explore import (
     depth_in_object,
     one_of_each_class,
     own_cosine,
+    random_split,
+    seen_and_unseen,
     several_cosines,
     share_by_depth,
 )
@@ -77,3 +79,29 @@ def test_shares_by_depth_are_of_the_objects_cells():
 def test_angles_are_in_degrees():
     a, b = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 2.0], [3.0, 3.0]])
     assert angle(a, b).tolist() == pytest.approx([90, 45], abs=0.05)
+
+
+def test_more_vectors_win_on_their_own_cells_only():
+    """Noise has no groups: vectors made for it are of no use on cells they have not seen."""
+    g = torch.Generator().manual_seed(0)
+    mask = torch.zeros(12, 12)
+    mask[3:9, 3:9] = 1
+    one, many = [], []
+    for _ in range(12):
+        features = torch.randn(8, 12, 12, generator=g)
+        one.append(seen_and_unseen(features, mask, 1, g))
+        many.append(seen_and_unseen(features, mask, 12, g))
+    one, many = torch.tensor(one).mean(dim=0), torch.tensor(many).mean(dim=0)
+    assert many[0] > one[0] + 0.2 and abs(many[1] - one[1]) < 0.1
+
+
+def test_a_random_split_has_the_asked_number_of_cells():
+    g = torch.Generator().manual_seed(0)
+    mask = (torch.rand(5, 6, 7, generator=g) > 0.4).float()
+    first = torch.tensor([0.0, 3.0, 5.0, 1.0, 2.0])
+    chosen, rest = random_split(mask, first, g)
+    assert torch.equal(chosen + rest, mask) and torch.equal(chosen.sum(dim=(1, 2)), first)
+
+
+def test_an_object_without_an_outside_ends_the_count():
+    assert depth_in_object(torch.ones(1, 4, 5)).max() == 5

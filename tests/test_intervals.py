@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from scl.evaluate import Result
-from scl.intervals import gain_with_interval, in_words, score_with_interval, widen
+from scl.intervals import (
+    conclude,
+    gain_with_interval,
+    gap_with_interval,
+    in_words,
+    mean_with_interval,
+    score_with_interval,
+    widen,
+)
 
 
 def test_intervals_hold_their_value_and_say_no_more_than_they_allow():
@@ -29,3 +37,21 @@ def test_widening_keeps_the_value_and_never_narrows():
     assert widen(bar, 0.0) == pytest.approx(bar)
     value, low, high = widen(bar, 2.0)
     assert value == 30 and 30 - low == pytest.approx((4 + 3.92**2) ** 0.5) and high > 33
+
+
+def test_a_conclusion_is_the_sentence_that_the_interval_allows():
+    said = [conclude(gap, "more", "less") for gap in ((1, 0.2, 2), (-1, -2, -0.2), (1, -0.2, 2))]
+    assert said == ["verdict: more", "verdict: less", "verdict: no difference shown"]
+    # What is printed as +0.0 does not exclude zero.
+    assert conclude((1, 0.04, 2), "more", "less", "unclear") == "verdict: unclear"
+
+
+def test_means_and_gaps_hold_their_value():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(5, 1, 80), rng.normal(3, 1, 40)
+    value, low, high = mean_with_interval(a)
+    assert low < value < high and value == pytest.approx(a.mean())
+    # About two standard errors to either side.
+    assert high - low == pytest.approx(4 * a.std() / 80**0.5, rel=0.2)
+    value, low, high = gap_with_interval(a, b)
+    assert 0 < low < value < high and value == pytest.approx(a.mean() - b.mean())
