@@ -61,16 +61,21 @@ def widen(
 
 
 def in_words(name: str, value: float, low: float, high: float) -> str:
-    """One line: the value, its interval, and what it allows to say about a difference."""
-    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {verdict(low, high)}"
+    """A difference, its interval, and whether it shows."""
+    return conclude(name, (value, low, high), "higher", "lower")
 
 
 def conclude(
-    gap: tuple[float, float, float], higher: str, lower: str, unclear: str = "no difference shown"
+    name: str,
+    gap: tuple[float, float, float],
+    higher: str,
+    lower: str,
+    unclear: str = "no difference shown",
 ) -> str:
-    """The sentence that the interval of a difference (value, low, high) allows."""
-    said = verdict(*gap[1:])
-    return "verdict: " + {"higher": higher, "lower": lower}.get(said, unclear)
+    """A difference (value, low, high), and the sentence that its interval allows."""
+    value, low, high = gap
+    said = {"higher": higher, "lower": lower}.get(verdict(low, high), unclear)
+    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {said}"
 
 
 def table_of(results: Mapping[str, Result], seed: int = 0) -> dict[str, tuple[float, float, float]]:

@@ -155,8 +155,12 @@ class Difference:
     seeds: bool = True
 
     def __str__(self) -> str:
-        text = f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-        return text if self.seeds else f"{text}, one seed"
+        return self.figures if self.seeds else f"{self.figures}, one seed"
+
+    @property
+    def figures(self) -> str:
+        """The difference and its interval, in points."""
+        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
     @property
     def verdict(self) -> str:
@@ -356,7 +360,8 @@ def reading(
         if set(runs[0]) & set(runs[1]):
             found = paired_difference(*runs)
             names = _setting_names(a, b, setting, other)
-            lines.append(f"- {names}: **{found.verdict}**, {found} mIoU in {found.cells} runs.")
+            line = f"- {names}: **{found.verdict}**, {found.figures} mIoU in {found.cells} runs."
+            lines.append(line)
     return "\n".join(lines)
 
 
@@ -408,7 +413,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "folds": lambda: fold_table(results=results),
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
-            f"- {head}-style head: {stored('toyshop', head, results)}" for head in _HEADS
+            f"- {_STYLES[head]}-style head: {stored('toyshop', head, results)}" for head in _STYLES
         ),
     }
     makers |= {f"paper {n}": lambda n=n: paper_table(n, results) for n in PAPER_TABLES}
@@ -421,7 +426,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
     return text
 
 
-_HEADS = ("canet", "pfenet")
+_STYLES = {"canet": "CANet", "pfenet": "PFENet"}
 
 
 def report(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) -> str:

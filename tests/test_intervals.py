@@ -40,10 +40,12 @@ def test_widening_keeps_the_value_and_never_narrows():
 
 
 def test_a_conclusion_is_the_sentence_that_the_interval_allows():
-    said = [conclude(gap, "more", "less") for gap in ((1, 0.2, 2), (-1, -2, -0.2), (1, -0.2, 2))]
+    gaps = ((1, 0.2, 2), (-1, -2, -0.2), (1, -0.2, 2))
+    said = [conclude("a", gap, "more", "less").splitlines()[1] for gap in gaps]
     assert said == ["verdict: more", "verdict: less", "verdict: no difference shown"]
     # What is printed as +0.0 does not exclude zero.
-    assert conclude((1, 0.04, 2), "more", "less", "unclear") == "verdict: unclear"
+    shown = conclude("a", (1, 0.04, 2), "more", "less", "unclear")
+    assert shown == "a +1.0 [+0.0, +2.0]\nverdict: unclear"
 
 
 def test_means_and_gaps_hold_their_value():
