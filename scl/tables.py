@@ -270,7 +270,7 @@ def paper_reading(name: str, results: Path = RESULTS) -> str:
         if set(runs) & set(first):
             found.setdefault(paired_difference(runs, first).verdict, []).append(row.name)
     return "\n".join(
-        f"- Against {table[0].name}, **{said}**: {', '.join(names)}."
+        f"- Against {table[0].name}, **{said}**: {'; '.join(names)}."
         for said, names in found.items()
     )
 
