@@ -19,7 +19,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
     "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F",
 )  # fmt: skip
 FOUND, LOST, TRUTH, PREDICTED = BLUE, ORANGE, GREEN, PURPLE
-DIMMED = 0.55  # brightness of what lies outside a region: dark enough to step back, not to hide
+DIMMED = 0.4  # brightness of white outside a region
 
 
 def rgb(colour: str) -> np.ndarray:
@@ -41,7 +41,9 @@ def overlay(
     image: H x W x 3 uint8; regions: colour ("#RRGGBB") to a boolean mask of any size.
     Returns H x W x 3 uint8.
     """
-    out = np.repeat(image.mean(axis=2, keepdims=True) * DIMMED, 3, axis=2)
+    # The root lifts what is dark already, so that it steps back without being hidden.
+    grey = 255 * DIMMED * (image.mean(axis=2, keepdims=True) / 255) ** 0.5
+    out = np.repeat(grey, 3, axis=2)
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
         tinted = (1 - strength) * image + strength * rgb(colour)
