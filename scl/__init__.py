@@ -13,3 +13,19 @@ exercises.
 """
 
 __version__ = "0.1.0"
+
+# What `scl.NAME` offers; imported when asked for, so that `import scl` stays quick.
+_OFFERED = {
+    "build_model": "scl.build",
+    "full_size": "scl.build",
+    "load_checkpoint": "scl.checkpoint",
+    "load_released": "scl.released",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _OFFERED:
+        raise AttributeError(f"module 'scl' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_OFFERED[name]), name)

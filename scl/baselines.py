@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from scl.backbones import LITE0_STAGES, MID_STAGES, Backbone
+from scl.backbones import Backbone
+from scl.backbones.lite0 import LITE0_STAGES, MID_STAGES
 from scl.bank import FeatureBank
 from scl.episode import EpisodeIndex
 from scl.evaluate import evaluate

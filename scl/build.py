@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from scl.backbones import Backbone, EfficientNetLite0
+from scl.backbones import BACKBONES, Backbone, build_backbone
 from scl.heads import CANetHead, PFENetHead
 from scl.model import SCL
-from scl.rules import Guidance, Rules
+from scl.rules import PAPER, SELF_GUIDED, V_S, Guidance, Rules
 
 HEADS = {"canet": CANetHead, "pfenet": PFENetHead}
 
@@ -18,9 +18,11 @@ HEADS = {"canet": CANetHead, "pfenet": PFENetHead}
 class ModelConfig:
     """Everything that decides the shape and the behaviour of a model.
 
-    head: "canet" or "pfenet"; d: width of the head (256 in the paper); stride: of the backbone;
-    norm: GroupNorm in the head; dropout: of its reduced channels; iterations: refinement passes
-    of the query (CANet).
+    head: "canet" or "pfenet"; d: width of the head (256 in the paper); norm: GroupNorm in the
+    head; dropout: of its reduced channels; iterations, history_dropout, zooms: refinement of the
+    query, see SCL (CANet). backbone, stride, weights, inputs: see backbones.build_backbone.
+    rates: dilations of CANet's ASPP; reduce_kernel: of CANet's reduction; scales: of PFENet's
+    pyramid; classifier_dropout: in PFENet's classifiers; support_fpm: build the support's FPM.
     """
 
     head: str = "canet"
@@ -31,12 +33,25 @@ class ModelConfig:
     iterations: int = 1
     guidance: Guidance = field(default_factory=Guidance)
     rules: Rules = field(default_factory=Rules)
+    backbone: str = "efficientnet_lite0"
+    weights: str | None = None
+    inputs: str = "unit"
+    rates: tuple[int, ...] = (2, 4, 6)
+    reduce_kernel: int = 1
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    classifier_dropout: float = 0.0
+    support_fpm: bool = True
+    history_dropout: float = 0.0
+    zooms: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise ValueError(f"head={self.head!r}: expected one of {sorted(HEADS)}")
+        for name, known in (("head", sorted(HEADS)), ("backbone", BACKBONES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
         if self.d < 1:
             raise ValueError(f"d={self.d}: expected at least 1")
+        for name in ("rates", "scales", "zooms"):  # lists come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
@@ -53,23 +68,86 @@ class ModelConfig:
             raise ValueError(f"model configuration: {error}") from None
 
 
-def build_model(config: ModelConfig, seed: int = 0, backbone: Backbone | None = None) -> SCL:
+def full_size(
+    head: str = "pfenet",
+    backbone: str = "resnet50",
+    guidance: Guidance = SELF_GUIDED,
+    rules: Rules = PAPER,
+    **changes: object,
+) -> ModelConfig:
+    """One of the paper's systems: d = 256, no GroupNorm, dropouts and scales of its baseline.
+
+    head: "canet" or "pfenet"; guidance: V_S is the baseline alone, SELF_GUIDED is SCL; rules:
+    PAPER, RELEASED_PFENET or RELEASED_CANET; changes: any other field of ModelConfig.
+    """
+    values: dict[str, object] = {
+        "head": head,
+        "backbone": backbone,
+        "guidance": guidance,
+        "rules": rules,
+        "d": 256,
+        "norm": False,
+        "dropout": 0.5,
+        "support_fpm": guidance != V_S,
+    }
+    own = {
+        "pfenet": {"classifier_dropout": 0.1},
+        "canet": {
+            "rates": (6, 12, 18),
+            "reduce_kernel": 3,
+            "iterations": 5,
+            "history_dropout": 0.7,
+            "zooms": (0.7, 1.0, 1.3),
+        },
+    }
+    return ModelConfig(**{**values, **own.get(head, {}), **changes})
+
+
+def build_model(
+    config: ModelConfig,
+    seed: int = 0,
+    backbone: Backbone | None = None,
+    inner: bool | None = None,
+) -> SCL:
     """A model with freshly drawn weights, in evaluation mode; the seed alone decides them.
 
-    backbone: one to share between models (it is frozen); default: EfficientNet-Lite0.
+    backbone: one to share between models (it is frozen); default: the configuration's. inner:
+    build PFENet's inner classifiers; default: only where a loss reaches them.
     """
-    backbone = EfficientNetLite0(config.stride) if backbone is None else backbone
     with torch.random.fork_rng(devices=[]):
+        if backbone is None:
+            torch.manual_seed(seed)
+            prior = config.head == "pfenet"
+            backbone = build_backbone(
+                config.backbone, config.stride, config.weights, config.inputs, prior
+            )
         torch.manual_seed(seed)
-        # Classifiers that no loss reaches are left out.
-        extra = {"inner": config.rules.auxiliary_loss > 0} if config.head == "pfenet" else {}
         head = HEADS[config.head](
             backbone.mid_channels,
             n=len(config.guidance.vectors),
             d=config.d,
             norm=config.norm,
             dropout=config.dropout,
-            **extra,
+            support_fpm=config.support_fpm,
+            **_own(config, inner),
         )
-    model = SCL(backbone, head, config.guidance, config.rules, config.iterations)
-    return model.eval()
+    return SCL(
+        backbone,
+        head,
+        config.guidance,
+        config.rules,
+        config.iterations,
+        config.history_dropout,
+        config.zooms,
+    ).eval()
+
+
+def _own(config: ModelConfig, inner: bool | None) -> dict[str, object]:
+    """What only one of the heads knows."""
+    if config.head == "canet":
+        return {"rates": config.rates, "reduce_kernel": config.reduce_kernel}
+    return {
+        "scales": config.scales,
+        "classifier_dropout": config.classifier_dropout,
+        "inner": config.rules.auxiliary_loss > 0 if inner is None else inner,
+    }

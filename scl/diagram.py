@@ -66,7 +66,7 @@ BACKBONE = Box(
     "backbone", (318, 136, 172, 802), "frozen", "Backbone",
     ("", "", "", "EfficientNet-", "Lite0 with", "ImageNet", "weights", "", "",
      "the same for", "supports and", "query", "", "", "8 × 8 pixels", "become a cell", "", ""),
-    ("mid maps", "[N, 152, h, w]"), ("", "", "encoder, Fig. 2", "backbones.py"), "frozen",
+    ("mid maps", "[N, 152, h, w]"), ("", "", "encoder, Fig. 2", "backbones/"), "frozen",
 )  # fmt: skip
 REDUCE = Box(
     "reduce", (524, 136, 160, 802), "trained", "Head.reduce",

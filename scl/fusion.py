@@ -41,17 +41,29 @@ def confidence(mutual: Tensor, rules: Rules = Rules()) -> Tensor:
     return (mutual * others).sum(dim=-1) / (shots - 1)
 
 
-def fuse(logits: Tensor, scores: Tensor, rules: Rules = Rules()) -> Tensor:
-    """Eq. 17: the prediction of all supports together, better supports counting for more.
+def fuse_logits(logits: Tensor, scores: Tensor, rules: Rules = Rules()) -> Tensor:
+    """Eq. 17 before its softmax: the average of the score maps, better supports counting more.
 
     logits: [B, K, 2, H, W] score maps of G; scores: [B, K], U of Eq. 16, or ones for the plain
-    average. Returns probabilities [B, 2, H, W]. When every score is zero no support is better
-    than another, and the plain average is taken. Rule fused="probabilities" averages the
-    predicted probabilities, weighted to sum to one, instead of the logits.
+    average. Returns [B, 2, H, W]. When every score is zero no support is better than another, and
+    the plain average is taken (rule no_score). Rule fused="probabilities" averages probabilities,
+    weighted to sum to one, and returns their log.
     """
-    none = scores.sum(dim=1, keepdim=True) <= 0
-    scores = torch.where(none, torch.ones_like(scores), scores)[..., None, None, None]
+    if rules.no_score == "average":
+        none = scores.sum(dim=1, keepdim=True) <= 0
+        scores = torch.where(none, torch.ones_like(scores), scores)
+    scores = scores[..., None, None, None]
     if rules.fused == "probabilities":
-        return (scores / scores.sum(dim=1, keepdim=True) * logits.softmax(dim=2)).sum(dim=1)
-    divisor = logits.shape[1] if rules.divisor is None else rules.divisor
-    return ((scores * logits).sum(dim=1) / divisor).softmax(dim=1)
+        weights = scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return (weights * logits.softmax(dim=2)).sum(dim=1).clamp(min=1e-12).log()
+    shots = logits.shape[1]
+    divisor = shots if rules.divisor is None or shots == 1 else rules.divisor
+    return (scores * logits).sum(dim=1) / divisor
+
+
+def fuse(logits: Tensor, scores: Tensor, rules: Rules = Rules()) -> Tensor:
+    """Eq. 17: the prediction of all supports together, probabilities [B, 2, H, W] in 0..1.
+
+    logits: [B, K, 2, H, W]; scores: [B, K]; see fuse_logits.
+    """
+    return fuse_logits(logits, scores, rules).softmax(dim=1)

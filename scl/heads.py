@@ -111,7 +111,8 @@ class CANetHead(nn.Module):
     the paper); rates: dilations of the ASPP (6, 12, 18 for maps of 60 x 60); reduce_kernel: 3 in
     CANet (dilated by 2), 1 is lighter; norm: GroupNorm after each convolution (none in CANet,
     but at this width training without it can stay at "all background"); dropout: of whole
-    channels, behind the reduction (0.5 in CANet and PFENet).
+    channels, behind the reduction (0.5 in CANet and PFENet); support_fpm: build the support's own
+    first layers (FPM_s), which a baseline that never predicts a support does without.
     """
 
     hint: Literal["history", "prior"] = "history"
@@ -125,6 +126,7 @@ class CANetHead(nn.Module):
         reduce_kernel: int = 1,
         norm: bool = True,
         dropout: float = 0.0,
+        support_fpm: bool = True,
     ):
         super().__init__()
         self.n = n
@@ -132,7 +134,7 @@ class CANetHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.compare = Conv((1 + n) * d, d, 3, dilation=2, norm=norm)
         self.query_branch = ResidualBranch(d + 2, d, norm)
-        self.support_branch = ResidualBranch(d, d, norm)
+        self.support_branch = ResidualBranch(d, d, norm) if support_fpm else None
         self.branches = nn.ModuleList(ResidualBranch(d, d, norm) for _ in range(2))
         self.aspp = ASPP(d, rates, norm)
         self.classify = nn.Conv2d(d, 2, 1)
@@ -143,6 +145,7 @@ class CANetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
+        _needs(self.support_branch)
         x = self.compare(concat_vectors(features, vectors))
         return self._decode(x + self.support_branch(x))
 
@@ -158,19 +161,24 @@ class CANetHead(nn.Module):
 
 
 class Classifier(nn.Sequential):
-    """PFENet's classifier: 3 x 3, ReLU, 1 x 1 to two score maps."""
+    """PFENet's classifier: 3 x 3, ReLU, dropout of whole channels, 1 x 1 to two score maps."""
 
-    def __init__(self, d: int, norm: bool):
+    def __init__(self, d: int, norm: bool, dropout: float = 0.0):
         super().__init__(Conv(d, d, 3, norm=norm, bias=False), nn.Conv2d(d, 2, 1))
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
 
 
 class PFENetHead(nn.Module):
     """PFENet's feature enrichment at several scales, with SCL's multi-scale support FPM.
 
-    scales: cells of each scale (whole numbers) or fractions of the map's size (below or equal to
-    1.0 as floats). The query's merges also receive the prior; the support's do not. All else is
-    shared. in_channels, n, d, norm, dropout: as for CANetHead. inner: give every scale its own
-    classifier, for the auxiliary losses; without those they would never learn.
+    scales: cells of each scale (whole numbers) or multiples of the map's size (floats; rounded
+    up). The query's merges also receive the prior; the support's do not. All else is shared.
+    in_channels, n, d, norm, dropout, support_fpm: as for CANetHead. inner: give every scale its
+    own classifier, for the auxiliary losses; without those they would never learn.
+    classifier_dropout: within the classifiers (0.1 in PFENet).
     """
 
     hint: Literal["history", "prior"] = "prior"
@@ -184,8 +192,12 @@ class PFENetHead(nn.Module):
         norm: bool = True,
         dropout: float = 0.0,
         inner: bool = True,
+        support_fpm: bool = True,
+        classifier_dropout: float = 0.0,
     ):
         super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales={scales!r}: expected one or more numbers above 0")
         self.dropout = nn.Dropout2d(dropout)
         self.n, self.scales = n, tuple(scales)
         several = range(len(self.scales))
@@ -197,17 +209,19 @@ class PFENetHead(nn.Module):
             Conv((1 + n) * d + 1, d, norm=norm, bias=False) for _ in several
         )
         self.support_merge = nn.ModuleList(
-            Conv((1 + n) * d, d, norm=norm, bias=False) for _ in several
+            Conv((1 + n) * d, d, norm=norm, bias=False) for _ in several if support_fpm
         )
         self.alpha = nn.ModuleList(Conv(2 * d, d, norm=norm, bias=False) for _ in several[1:])
         self.beta = nn.ModuleList(
             nn.Sequential(*(Conv(d, d, 3, norm=norm, bias=False) for _ in range(2)))
             for _ in several
         )
-        self.inner = nn.ModuleList(Classifier(d, norm) for _ in several if inner)
+        self.inner = nn.ModuleList(
+            Classifier(d, norm, classifier_dropout) for _ in several if inner
+        )
         self.gather = Conv(len(self.scales) * d, d, norm=norm, bias=False)
         self.refine = nn.Sequential(*two)
-        self.classify = Classifier(d, norm)
+        self.classify = Classifier(d, norm, classifier_dropout)
 
     def reduce(self, mid: Tensor, role: Role) -> Tensor:
         return self.dropout(self.reducers[role](mid))
@@ -215,6 +229,7 @@ class PFENetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
+        _needs(self.support_merge)
         return self._decode(features, vectors, self.support_merge, None, pyramid)
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
@@ -253,6 +268,14 @@ class PFENetHead(nn.Module):
         x = self.gather(torch.cat(own, dim=1))
         x = x + self.refine(x)
         return Prediction(self.classify(x), tuple(own), tuple(inner))
+
+
+def _needs(support_fpm: nn.Sequential | nn.ModuleList | None) -> None:
+    if not support_fpm:
+        raise ValueError(
+            "this head was built without the support's FPM: pass support_fpm=True, or let the "
+            "mutual predictions of K supports come from the whole model (rule mutual='model')"
+        )
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,9 +9,10 @@ from scl.rules import Rules
 from scl.vectors import IGNORE, shrink_mask
 
 
-def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Score maps [N, 2, h, w] to [N, 2, H, W] float32, bilinear, corners aligned (as released)."""
-    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=True)
+def resize_logits(logits: Tensor, size: tuple[int, int], enlarge: str = "aligned") -> Tensor:
+    """Score maps [N, 2, h, w] to [N, 2, H, W] float32, bilinear; enlarge: see Rules."""
+    corners = enlarge == "aligned"
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=corners)
 
 
 def likelier(scores: Tensor) -> Tensor:

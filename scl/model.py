@@ -7,100 +7,35 @@ B episodes, K shots, n guiding vectors, d channels, h x w cells, H x W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.backbones import Backbone
-from scl.episode import check_images, check_support
-from scl.fusion import confidence, fuse, pair_iou
+from scl.episode import check_query, check_support, group_supports
+from scl.flow import Maps, Segmentation, SelfGuide, Support, join
+from scl.fusion import confidence, fuse_logits, pair_iou
 from scl.heads import Head, Prediction
 from scl.losses import likelier, resize_logits, segmentation_loss
 from scl.rules import Guidance, Rules
 from scl.vectors import guiding_vectors, masked_gap, prior_mask, shrink_mask, split_regions
 
+__all__ = ["SCL", "Fusion", "Maps", "Segmentation", "SelfGuide", "Support"]
+
 Fusion = Literal["cross", "average", "vectors"]
-
-
-class Maps(NamedTuple):
-    """Frozen features of some images; leading dimensions are [N] or [B, K].
-
-    mid: [..., c, h, w]; high: high-level maps of the whole image; masked: those of the image
-    under its mask, which only a support has. high and masked are None where no prior is used.
-    """
-
-    mid: Tensor
-    high: Tensor | None = None
-    masked: Tensor | None = None
-
-    def flat(self) -> Maps:
-        """[B, K, ...] to [B K, ...]."""
-        return Maps(*(None if m is None else m.flatten(0, 1) for m in self))
-
-    def to(self, device: torch.device | str) -> Maps:
-        """The same maps on another device."""
-        return Maps(*(None if m is None else m.to(device) for m in self))
-
-
-class SelfGuide(NamedTuple):
-    """What self-guidance finds in N supports (Eq. 1-6).
-
-    v_s: [N, d]; first: the first support prediction, None where nothing needs it;
-    found, lost: [N, h, w], the regions of Eq. 5 and 6; vectors: [N, n, d], those that guide.
-    """
-
-    v_s: Tensor
-    first: Prediction | None
-    found: Tensor
-    lost: Tensor
-    vectors: Tensor
-
-
-@dataclass(frozen=True)
-class Support:
-    """A support set, read once.
-
-    features: [B, K, d, h, w]; mask: [B, K, h, w], shrunk; guide: SelfGuide of the B K supports;
-    vectors: [B, K, n, d]; maps: their frozen features; mutual: [B, K, K], mutual[b, k, i] = IOU
-    of support i predicted under support k (Eq. 15-16); scores: [B, K], U of Eq. 16.
-    For K = 1 there is nothing to compare: mutual and scores are 1.
-    """
-
-    features: Tensor
-    mask: Tensor
-    guide: SelfGuide
-    vectors: Tensor
-    maps: Maps
-    mutual: Tensor
-    scores: Tensor
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What `segment` returns.
-
-    scores: [B, K], U of Eq. 16; mutual: [B, K, K]; logits: [B, K, 2, H, W], one score map per
-    support (one in all with fusion="vectors"); fused: [B, 2, H, W], probabilities of Eq. 17.
-    """
-
-    scores: Tensor
-    mutual: Tensor
-    logits: Tensor
-    fused: Tensor
-
-    @property
-    def mask(self) -> Tensor:
-        """The predicted mask, [B, H, W] with 0 or 1."""
-        return likelier(self.fused)
 
 
 class SCL(nn.Module):
     """A backbone, a head, and the choices of guidance and rules.
 
     iterations: passes of the query's decoder, each receiving the previous prediction (CANet);
-    1 leaves the history at zero.
+    1 leaves the history at zero. history_dropout: chance in training that a query's previous
+    prediction is taken away (0.7 in CANet). zooms: sizes of the query, as multiples of its own,
+    whose score maps are added up in use (0.7, 1 and 1.3 in CANet).
     """
 
     def __init__(
@@ -110,6 +45,8 @@ class SCL(nn.Module):
         guidance: Guidance = Guidance(),
         rules: Rules = Rules(),
         iterations: int = 1,
+        history_dropout: float = 0.0,
+        zooms: Sequence[float] = (1.0,),
     ):
         super().__init__()
         if head.n != len(guidance.vectors):
@@ -119,22 +56,37 @@ class SCL(nn.Module):
             )
         if iterations < 1:
             raise ValueError(f"iterations={iterations}: expected at least 1")
+        if not 0 <= history_dropout <= 1:
+            raise ValueError(f"history_dropout={history_dropout}: expected a chance in 0..1")
+        if not zooms or min(zooms) <= 0:
+            raise ValueError(f"zooms={zooms!r}: expected one or more numbers above 0")
         self.backbone, self.head = backbone, head
         self.guidance, self.rules, self.iterations = guidance, rules, iterations
+        self.history_dropout, self.zooms = history_dropout, tuple(zooms)
+
+    def train(self, mode: bool = True) -> SCL:
+        """Training or evaluation mode; the backbone stays in the latter (rule statistics)."""
+        super().train(mode)
+        if self.rules.statistics == "batch":
+            self.backbone.batch_statistics(mode)
+        return self
 
     # ---------------------------------------------------------------- features
 
     @torch.no_grad()
-    def encode(self, images: Tensor, masks: Tensor | None = None) -> Maps:
-        """Frozen features of [N, 3, H, W] images in 0..1; with [N, H, W] masks, as supports."""
+    def encode(self, images: Tensor, masks: Tensor | None = None, high: bool = True) -> Maps:
+        """Frozen features of [N, 3, H, W] images; with [N, H, W] masks, as supports.
+
+        high: compute the high-level maps of the whole image, which only a query needs.
+        """
         mid = self.backbone.mid(images)
         if self.head.hint != "prior":
             return Maps(mid)
-        high = self.backbone.high(mid)
+        whole = self.backbone.high(mid) if high else None
         if masks is None:
-            return Maps(mid, high)
+            return Maps(mid, whole)
         small = shrink_mask(masks, mid.shape[-2:], self.rules)
-        return Maps(mid, high, self.backbone.high(mid, small))
+        return Maps(mid, whole, self.backbone.high(mid, small))
 
     # ------------------------------------------------------------ one support
 
@@ -161,52 +113,87 @@ class SCL(nn.Module):
         borrowed = first.pyramid if self.rules.second_pyramid == "first" and first else ()
         return self.head.support(features, vectors, borrowed)
 
-    def _query_pass(self, features: Tensor, vectors: Tensor, prior: Tensor | None) -> Prediction:
-        """Eq. 11-12, repeated with the previous prediction where the head asks for one."""
+    def _query_pass(
+        self, features: Tensor, vectors: Tensor, prior: Tensor | None, history: Tensor | None = None
+    ) -> Prediction:
+        """Eq. 11-12, repeated with the previous prediction where the head asks for one.
+
+        history: [N, 2, h, w], a previous prediction to refine in a single pass (default: start
+        from zeros and repeat).
+        """
         if self.head.hint == "prior":
             return self.head.query(features, vectors, prior)
-        hint = features.new_zeros(len(features), 2, *features.shape[-2:])
-        for _ in range(self.iterations - 1):
+        hint = _no_history(features) if history is None else history
+        for _ in range(self.iterations - 1 if history is None else 0):
             with torch.no_grad():
                 hint = self.head.query(features, vectors, hint).logits.softmax(dim=1)
+        if self.training and self.history_dropout:
+            kept = torch.rand(len(hint), 1, 1, 1, device=hint.device) >= self.history_dropout
+            hint = hint * kept
         return self.head.query(features, vectors, hint)
 
-    def _prior(self, query: Maps, support: Maps, mask: Tensor) -> Tensor | None:
+    def _prior(self, query: Tensor, support: Support) -> Tensor | None:
+        """PFENet's prior of I images under each support, [B, K, I, 1, h, w]; None for others.
+
+        query: high-level maps [B, I, c, h, w]. Supports may differ in size from it.
+        """
         if self.head.hint != "prior":
             return None
-        return prior_mask(query.high, support.masked, mask)
+        b, i = query.shape[:2]
+        priors = []
+        for group in support.groups:
+            k = group.mask.shape[1]
+            high, masked, mask = (
+                x.expand(b, k, i, *x.shape[3:]).flatten(0, 2)
+                for x in (query[:, None], group.maps.masked[:, :, None], group.mask[:, :, None])
+            )
+            priors.append(prior_mask(high, masked, mask).unflatten(0, (b, k, i)))
+        return torch.cat(priors, dim=1)
 
     # ---------------------------------------------------------------- training
 
-    def losses(
-        self, support: Maps, support_masks: Tensor, query: Maps, query_masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Eq. 7, 10, 13 and their sum, Eq. 14, for B one-shot episodes.
+    def passes(
+        self, support: Maps, support_masks: Tensor, query: Maps, history: Tensor | None = None
+    ) -> dict[str, Prediction]:
+        """The predictions that Eq. 14 compares with the truth, for B one-shot episodes.
 
-        support, query: maps with leading dimension [B]; masks: [B, H, W].
-        Returns scalars by name: "q", "s1" and "s2" where they are switched on, and "total".
+        support, query: maps with leading dimension [B]; support_masks: [B, H, W]; history:
+        [B, 2, h, w], the query's previous prediction where the head refines one (CANet).
+        Returns "q" (Eq. 12) and, where their losses are switched on, "s1" (Eq. 3), "s2" (Eq. 9).
         """
         mask = shrink_mask(support_masks, support.mid.shape[-2:], self.rules)
         features = self.head.reduce(support.mid, "support")
         guide = self.self_guide(features, mask, self.guidance.loss_s1)
-        passes = {
-            "q": (
-                self._query_pass(
-                    self.head.reduce(query.mid, "query"),
-                    guide.vectors,
-                    self._prior(query, support, mask),
-                ),
-                query_masks,
-            )
-        }
+        reduced = self.head.reduce(query.mid, "query")
+        prior = None
+        if self.head.hint == "prior":
+            prior = prior_mask(query.high, support.masked, mask)
+        passes = {"q": self._query_pass(reduced, guide.vectors, prior, history)}
         if self.guidance.loss_s1:
-            passes["s1"] = (guide.first, support_masks)
+            passes["s1"] = guide.first
         if self.guidance.loss_s2:
-            second = self.second_pass(features, guide.vectors, guide.first)
-            passes["s2"] = (second, support_masks)
-        return self._sum_losses(passes)
+            passes["s2"] = self.second_pass(features, guide.vectors, guide.first)
+        return passes
 
-    def _sum_losses(self, passes: dict[str, tuple[Prediction, Tensor]]) -> dict[str, Tensor]:
+    def losses(
+        self,
+        support: Maps,
+        support_masks: Tensor,
+        query: Maps,
+        query_masks: Tensor,
+        history: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Eq. 7, 10, 13 and their sum, Eq. 14, for B one-shot episodes (see passes).
+
+        query_masks: [B, H, W]. Returns scalars by name: "q", "s1" and "s2" where they are
+        switched on, and "total".
+        """
+        truth = {"q": query_masks, "s1": support_masks, "s2": support_masks}
+        found = self.passes(support, support_masks, query, history)
+        return self.sum_losses({name: (p, truth[name]) for name, p in found.items()})
+
+    def sum_losses(self, passes: dict[str, tuple[Prediction, Tensor]]) -> dict[str, Tensor]:
+        """Eq. 14 from predictions, each with its truth [B, H, W]; see losses."""
         losses = {
             name: segmentation_loss(prediction.logits, mask, self.rules)
             for name, (prediction, mask) in passes.items()
@@ -222,19 +209,37 @@ class SCL(nn.Module):
     # --------------------------------------------------------------------- use
 
     @torch.no_grad()
-    def condition(self, images: Tensor | Maps, masks: Tensor) -> Support:
+    def condition(
+        self, images: Tensor | Maps | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
+    ) -> Support:
         """Read a support set once: Eq. 1-6 for each support, Eq. 15-16 among them.
 
-        images: [B, K, 3, H, W] in 0..1, or their maps; masks: [B, K, H, W] with 0, 1, 255.
+        images: [B, K, 3, H, W], or their maps, or K tensors [3, H, W] or [B, 3, H, W] that may
+        differ in size; masks: [B, K, H, W] or K tensors alike, with 0, 1, 255. Values of images:
+        0..1, or as backbone.inputs says.
         """
-        check_support(images, masks)
-        maps = images if isinstance(images, Maps) else self._encode_supports(images, masks)
-        shots, flat = masks.shape[:2], maps.flat()
-        mask = shrink_mask(masks.flatten(0, 1), flat.mid.shape[-2:], self.rules)
-        features = self.head.reduce(flat.mid, "support")
+        groups = [(images, masks)]
+        if not isinstance(images, Maps):
+            groups = group_supports(images, masks)
+        for some, their_masks in groups:
+            check_support(some, their_masks, self.backbone, _precision(self))
+        count = sum(m.shape[1] for _, m in groups)
+        support = join([self._read(some, m, count) for some, m in groups])
+        return support if count == 1 else self._cross_guide(support, [m for _, m in groups])
+
+    def _read(self, images: Tensor | Maps, masks: Tensor, count: int) -> Support:
+        """Supports of one size, not yet compared; count: K of the whole set."""
+        maps, shots = images, masks.shape[:2]
+        if not isinstance(images, Maps):
+            # A support is seen as a query only where others predict it by the whole model.
+            as_query = count > 1 and self.rules.mutual == "model"
+            flat = self.encode(images.flatten(0, 1), masks.flatten(0, 1), high=as_query)
+            maps = Maps(*(None if m is None else m.unflatten(0, shots) for m in flat))
+        mask = shrink_mask(masks.flatten(0, 1), maps.mid.shape[-2:], self.rules)
+        features = self.head.reduce(maps.mid.flatten(0, 1), "support")
         guide = self.self_guide(features, mask)
         ones = features.new_ones(*shots)
-        support = Support(
+        return Support(
             features.unflatten(0, shots),
             mask.unflatten(0, shots),
             guide,
@@ -243,58 +248,42 @@ class SCL(nn.Module):
             ones.unsqueeze(2).expand(-1, -1, shots[1]),
             ones,
         )
-        return support if shots[1] == 1 else self._cross_guide(support, masks)
 
-    def _encode_supports(self, images: Tensor, masks: Tensor) -> Maps:
-        maps = self.encode(images.flatten(0, 1), masks.flatten(0, 1))
-        return Maps(*(None if m is None else m.unflatten(0, masks.shape[:2]) for m in maps))
-
-    def _cross_guide(self, support: Support, masks: Tensor) -> Support:
-        """Eq. 15-16: every support predicts every support, all K x K at once."""
-        size = masks.shape[-2:]
-        logits = self.mutual_logits(support)
-        predicted = likelier(resize_logits(logits.flatten(0, 2), size))
-        predicted = predicted.unflatten(0, logits.shape[:3])
-        truth = masks.unsqueeze(1).expand_as(predicted)
-        mutual = pair_iou(predicted, truth, self.rules)
+    def _cross_guide(self, support: Support, masks: Sequence[Tensor]) -> Support:
+        """Eq. 15-16: every support predicts every support; those of one size all at once."""
+        columns = []
+        for group, truth in zip(support.groups, masks, strict=True):
+            logits = self.mutual_logits(support, group)
+            enlarged = resize_logits(logits.flatten(0, 2), truth.shape[-2:], self.rules.enlarge)
+            predicted = likelier(enlarged).unflatten(0, logits.shape[:3])
+            columns.append(pair_iou(predicted, truth[:, None].expand_as(predicted), self.rules))
+        mutual = torch.cat(columns, dim=2)
         return replace(support, mutual=mutual, scores=confidence(mutual, self.rules))
 
-    def mutual_logits(self, support: Support) -> Tensor:
-        """Eq. 15 before its argmax: [B, K, K, 2, h, w], entry [b, k, i] = G(I_i | I_k)."""
-        b, k = support.vectors.shape[:2]
-        vectors = support.vectors.unsqueeze(2).expand(-1, -1, k, -1, -1).flatten(0, 2)
+    def mutual_logits(self, support: Support, group: Support | None = None) -> Tensor:
+        """Eq. 15 before its argmax: [B, K, I, 2, h, w], entry [b, k, i] = G(I_i | I_k).
 
-        def as_query(x: Tensor) -> Tensor:
-            return x.unsqueeze(1).expand(-1, k, *x.shape[1:]).flatten(0, 2)
+        group: I supports of one size to be predicted (default: all K, which are of one size).
+        """
+        group = group or support
+        (b, i), k = group.mask.shape[:2], support.vectors.shape[1]
+        vectors = support.vectors.unsqueeze(2).expand(-1, -1, i, -1, -1).flatten(0, 2)
+
+        def repeated(x: Tensor) -> Tensor:
+            """[B I, ...] to [B K I, ...]: the same images under each of K supports."""
+            x = x.unflatten(0, (b, 1, i))
+            return x.expand(b, k, *x.shape[2:]).flatten(0, 2)
 
         if self.rules.mutual == "support":
-            first = support.guide.first
-            own = (
-                None
-                if first is None
-                else Prediction(
-                    first.logits, tuple(as_query(p.unflatten(0, (b, k))) for p in first.pyramid)
-                )
-            )
-            result = self.second_pass(as_query(support.features), vectors, own)
-        else:
-            maps = support.maps.flat()
-            queries = self.head.reduce(maps.mid, "query").unflatten(0, (b, k))
-            prior = self._mutual_prior(support, as_query)
-            result = self._query_pass(as_query(queries), vectors, prior)
-        return result.logits.unflatten(0, (b, k, k))
-
-    def _mutual_prior(self, support: Support, as_query) -> Tensor | None:
-        if self.head.hint != "prior":
-            return None
-        k = support.vectors.shape[1]
-
-        def as_support(x: Tensor) -> Tensor:
-            return x.unsqueeze(2).expand(-1, -1, k, *x.shape[2:]).flatten(0, 2)
-
-        return prior_mask(
-            as_query(support.maps.high), as_support(support.maps.masked), as_support(support.mask)
-        )
+            first = group.guide.first
+            if first is not None:
+                first = Prediction(first.logits, tuple(repeated(p) for p in first.pyramid))
+            features = repeated(group.features.flatten(0, 1))
+            return self.second_pass(features, vectors, first).logits.unflatten(0, (b, k, i))
+        queries = repeated(self.head.reduce(group.maps.mid.flatten(0, 1), "query"))
+        prior = self._prior(group.maps.high, support)
+        prior = None if prior is None else prior.flatten(0, 2)
+        return self._query_pass(queries, vectors, prior).logits.unflatten(0, (b, k, i))
 
     @torch.no_grad()
     def segment(
@@ -306,53 +295,100 @@ class SCL(nn.Module):
     ) -> Segmentation:
         """Segment B queries: Eq. 11-12 under each support, then Eq. 17.
 
-        query: [B, 3, H, W] in 0..1, or maps. fusion: "cross" (Eq. 17), "average" (of the
-        predictions) or "vectors" (average of the guiding vectors, one prediction).
+        query: [B, 3, H, W], values as for condition, or maps. fusion: "cross" (Eq. 17), "average"
+        (of the predictions) or "vectors" (average of the guiding vectors, one prediction).
         size: H x W of the result; the image's own if not given, the feature map's for maps.
         """
-        if not isinstance(query, Maps):
-            check_images(query, "query", "[B, 3, H, W]", 4)
-            size = size or tuple(query.shape[-2:])
-            query = self.encode(query)
-        features = self.head.reduce(query.mid, "query")
-        logits = self._logits_per_support(features, query, support, fusion)
-        size = size or tuple(features.shape[-2:])
-        logits = resize_logits(logits.flatten(0, 1), size).unflatten(0, logits.shape[:2])
-        scores, mutual = (
-            x.expand(len(features), *x.shape[1:]) for x in (support.scores, support.mutual)
-        )
-        weights = scores if fusion == "cross" else torch.ones_like(scores)
-        fused = fuse(logits, weights[:, : logits.shape[1]], self.rules)
-        return Segmentation(scores, mutual, logits, fused)
-
-    def _logits_per_support(
-        self, features: Tensor, query: Maps, support: Support, fusion: Fusion
-    ) -> Tensor:
-        """[B, K, 2, h, w], or [B, 1, 2, h, w] when the vectors are averaged first."""
         if fusion not in ("cross", "average", "vectors"):
             raise ValueError(f"fusion={fusion!r}: expected 'cross', 'average' or 'vectors'")
-        b, k = len(features), support.vectors.shape[1]
+        if not isinstance(query, Maps):
+            check_query(query, self.backbone, _precision(self))
+            size = size or tuple(query.shape[-2:])
+        views = self._views(query)
+        size = size or tuple(views[0].mid.shape[-2:])
+        scores, mutual = self._for_queries(support, len(views[0].mid))
+        weights = scores if fusion == "cross" else torch.ones_like(scores)
+        logits = self._refine(views, support, weights, fusion, size)
+        fused = fuse_logits(logits, weights[:, : logits.shape[1]], self.rules)
+        return Segmentation(scores, mutual, logits, fused)
+
+    def _views(self, query: Tensor | Maps) -> list[Maps]:
+        """The maps of the query at each zoom."""
+        if isinstance(query, Maps):
+            if self.zooms != (1.0,):
+                raise ValueError(f"zooms={self.zooms}: expected the query as images, not as maps")
+            return [query]
+        return [self.encode(_zoom(query, zoom)) for zoom in self.zooms]
+
+    def _for_queries(self, support: Support, b: int) -> tuple[Tensor, Tensor]:
+        """Scores and mutual IOUs for b queries: one set for all, or one for each."""
         if len(support.vectors) not in (1, b):
             raise ValueError(
                 f"{b} queries for {len(support.vectors)} support sets: expected as many queries "
                 "as support sets, or one support set for all queries"
             )
+        return tuple(x.expand(b, *x.shape[1:]) for x in (support.scores, support.mutual))
+
+    def _refine(
+        self,
+        views: list[Maps],
+        support: Support,
+        weights: Tensor,
+        fusion: Fusion,
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Score maps of every iteration in turn, the last returned: [B, K, 2, H, W].
+
+        With fusion="vectors" the vectors (and priors) are averaged first, and K is 1.
+        """
+        b = len(views[0].mid)
         vectors = support.vectors.expand(b, -1, -1, -1)
-        prior = self._prior_per_support(query, support, k)
+        features = [self.head.reduce(view.mid, "query") for view in views]
+        hints = [self._first_hint(f, v, support) for f, v in zip(features, views, strict=True)]
         if fusion == "vectors":
             vectors = vectors.mean(dim=1, keepdim=True)
-            prior = None if prior is None else prior.mean(dim=1, keepdim=True)
+            hints = [hint.mean(dim=1, keepdim=True) for hint in hints]
+        for left in reversed(range(self.iterations if self.head.hint == "history" else 1)):
+            small = [self._under_each(f, vectors, h) for f, h in zip(features, hints, strict=True)]
+            logits = sum(self._enlarge(s, size) for s in small)
+            if left:
+                hints = self._histories(small, logits, weights)
+        return logits
+
+    def _first_hint(self, features: Tensor, view: Maps, support: Support) -> Tensor:
+        """What the query branch sees under each support: [B, K, 1 or 2, h, w]."""
+        if self.head.hint == "prior":
+            return self._prior(view.high.unsqueeze(1), support)[:, :, 0]
+        zeros = _no_history(features).unsqueeze(1)
+        return zeros.expand(-1, support.vectors.shape[1], -1, -1, -1)
+
+    def _under_each(self, features: Tensor, vectors: Tensor, hints: Tensor) -> Tensor:
+        """Eq. 12 for [B, d, h, w] under vectors [B, K, n, d]: [B, K, 2, h, w]."""
         repeated = features.repeat_interleave(vectors.shape[1], dim=0)
-        prior = None if prior is None else prior.flatten(0, 1)
-        result = self._query_pass(repeated, vectors.flatten(0, 1), prior)
+        result = self.head.query(repeated, vectors.flatten(0, 1), hints.flatten(0, 1))
         return result.logits.unflatten(0, vectors.shape[:2])
 
-    def _prior_per_support(self, query: Maps, support: Support, k: int) -> Tensor | None:
-        """PFENet's prior under each support, [B, K, 1, h, w]; None for other heads."""
-        if self.head.hint != "prior":
-            return None
-        b = len(query.mid)
-        high = query.high.repeat_interleave(k, dim=0)
-        masked = support.maps.masked.expand(b, -1, -1, -1, -1).flatten(0, 1)
-        mask = support.mask.expand(b, -1, -1, -1).flatten(0, 1)
-        return prior_mask(high, masked, mask).unflatten(0, (b, k))
+    def _enlarge(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        enlarged = resize_logits(logits.flatten(0, 1), size, self.rules.enlarge)
+        return enlarged.unflatten(0, logits.shape[:2])
+
+    def _histories(self, small: list[Tensor], logits: Tensor, weights: Tensor) -> list[Tensor]:
+        """The predictions that the next iteration refines, for each zoom (rule history)."""
+        if self.rules.history == "own":
+            return [s.softmax(dim=2) for s in small]
+        fused = fuse_logits(logits, weights[:, : logits.shape[1]], self.rules).softmax(dim=1)
+        return [fused.unsqueeze(1).expand_as(logits) for _ in small]
+
+
+def _no_history(features: Tensor) -> Tensor:
+    return features.new_zeros(len(features), 2, *features.shape[-2:])
+
+
+def _zoom(images: Tensor, factor: float) -> Tensor:
+    if factor == 1:
+        return images
+    return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _precision(model: nn.Module) -> torch.dtype:
+    return next(model.parameters(), torch.empty(0)).dtype

@@ -64,12 +64,22 @@ class Rules:
     iou              fusion.pair_iou: IOU of Eq. 16 on the "foreground", or the "mean" of
                      foreground and background (released, PFENet variant).
     own_score        fusion.confidence: keep the term i = k of Eq. 16.
-    fused            fusion.fuse: what Eq. 17 averages, "logits" or "probabilities".
-    divisor          fusion.fuse: None for K (Eq. 17); the released code has a literal 5.
+    fused            fusion.fuse_logits: what Eq. 17 averages, "logits" or "probabilities".
+    divisor          fusion.fuse_logits: None for K (Eq. 17); the released code has a literal 5
+                     (for K > 1).
+    no_score         fusion.fuse_logits: when every score of Eq. 16 is zero, take the plain
+                     "average", or score maps of "zero" (released, in effect).
+    history          model.SCL._histories: what CANet's query branch refines: each support's "own"
+                     previous prediction, or the "fused" one (released).
+    enlarge          losses.resize_logits in use: score maps brought to image size with corners
+                     "aligned" (both released training codes, and PFENet's test), or cell "centres"
+                     (CANet's test).
     loss_size        losses.segmentation_loss: the paper's h x w are the "feature" map's; the
                      released code compares at "image" size.
     auxiliary_loss   model.SCL.losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in the
                      released code.
+    statistics       model.SCL.train: in training, the batch normalisation of the backbone keeps
+                     its "frozen" statistics, or takes those of the "batch" (released).
     """
 
     mask_resize: Literal["binary", "bilinear"] = "binary"
@@ -82,8 +92,12 @@ class Rules:
     own_score: bool = True
     fused: Literal["logits", "probabilities"] = "logits"
     divisor: float | None = None
+    no_score: Literal["average", "zero"] = "average"
+    history: Literal["own", "fused"] = "own"
+    enlarge: Literal["aligned", "centres"] = "aligned"
     loss_size: Literal["feature", "image"] = "feature"
     auxiliary_loss: float = 0.0
+    statistics: Literal["frozen", "batch"] = "frozen"
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -92,5 +106,44 @@ class Rules:
             value = getattr(self, field.name)
             if allowed and value not in allowed:
                 raise ValueError(f"rule {field.name}={value!r}: expected one of {allowed}")
-        if self.epsilon < 0:
-            raise ValueError(f"rule epsilon={self.epsilon!r}: expected a number of at least 0")
+        for name in ("epsilon", "auxiliary_loss"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"rule {name}={getattr(self, name)!r}: expected a number of at least 0"
+                )
+        if self.divisor is not None and self.divisor <= 0:
+            raise ValueError(f"rule divisor={self.divisor!r}: expected a number above 0, or None")
+
+
+PAPER = Rules()
+RELEASED_PFENET = Rules(
+    mask_resize="bilinear",
+    regions="exact",
+    epsilon=0.0005,
+    empty="zero",
+    second_pyramid="first",
+    mutual="support",
+    iou="mean",
+    divisor=5.0,
+    no_score="zero",
+    loss_size="image",
+    auxiliary_loss=1.0,
+    statistics="batch",
+)
+RELEASED_CANET = Rules(
+    mask_resize="bilinear",
+    regions="truncated",
+    epsilon=0.0005,
+    empty="zero",
+    mutual="support",
+    no_score="zero",
+    history="fused",
+    enlarge="centres",
+    loss_size="image",
+    statistics="batch",
+)
+PRESETS = {
+    "paper": PAPER,
+    "released_pfenet": RELEASED_PFENET,
+    "released_canet": RELEASED_CANET,
+}

@@ -1,31 +1,16 @@
-"""Frozen feature extractors. A backbone gives mid-level maps, and high-level maps for the prior.
-
-Weights come from a Python package, so nothing is downloaded and nothing is unpickled.
-"""
+"""EfficientNet-Lite0, the course's own backbone: small, and its weights come as a package."""
 
 from __future__ import annotations
 
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class Backbone(Protocol):
-    """What a method needs of a feature extractor."""
-
-    mid_channels: int
-    stride: int
-
-    def mid(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] in 0..1 to mid-level maps [N, mid_channels, h, w]."""
-
-    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mid-level maps, under a mask [N, h, w] if given, to high-level maps [N, c, h, w]."""
+from scl.backbones.frozen import Frozen, under_mask
 
 
 class SameConv(nn.Conv2d):
@@ -86,7 +71,7 @@ LITE0_STAGES = (
 MID_STAGES = (2, 4)  # the counterparts of a ResNet's layer2 and layer3: 40 and 112 channels
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Frozen):
     """EfficientNet-Lite0 with ImageNet weights, its later strides replaced by dilation.
 
     images: [N, 3, H, W] in 0..1. mid: [N, 152, h, w]; high: [N, 320, h, w], where
@@ -107,10 +92,6 @@ class EfficientNetLite0(nn.Module):
         # Channels-last halves the time of depthwise convolutions, on the CPU too.
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Stays in evaluation mode: the backbone is frozen."""
-        return super().train(False)
-
     def mid(self, images: Tensor) -> Tensor:
         # The Lite networks were trained on (grey level - 127) / 128, alike for the three colours.
         x = ((images * 255 - 127) / 128).to(memory_format=torch.channels_last)
@@ -125,9 +106,7 @@ class EfficientNetLite0(nn.Module):
         return torch.cat(maps, dim=1)
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = mid[:, -112:]
-        if mask is not None:
-            x = x * mask.unsqueeze(1).to(x.dtype)
+        x = under_mask(mid[:, -112:], mask)
         for stage in self.stages[MID_STAGES[-1] + 1 :]:
             x = stage(x)
         return x
