@@ -60,9 +60,35 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     table.add_argument("--results", type=Path)
-    table.add_argument("--fill", type=Path, help="put the tables into this Markdown file instead")
+    instead = table.add_mutually_exclusive_group()
+    instead.add_argument("--fill", type=Path, help="put the tables into this Markdown file instead")
+    instead.add_argument(
+        "--paper", type=int, metavar="N", help="quote the paper's Table 1, 2 or 3 instead"
+    )
     table.set_defaults(call=_table)
+
+    _data_parser(commands.add_parser("data", help="fetch or verify the published benchmarks"))
     return parser
+
+
+def _data_parser(data: argparse.ArgumentParser) -> None:
+    """python -m scl data download|verify."""
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    fetch = actions.add_parser("download", help="fetch and unpack the archives of a benchmark")
+    fetch.add_argument("--data", required=True, choices=("pascal", "coco", "fss"))
+    fetch.add_argument(
+        "--archive", type=Path, nargs="+", default=[], help="files fetched by hand, not again"
+    )
+    fetch.set_defaults(call=_download)
+    check = actions.add_parser("verify", help="read every file, compare with the published numbers")
+    check.add_argument("--data", required=True, choices=("pascal", "coco", "fss", "folder"))
+    check.add_argument("--fold", type=int, help="default: all")
+    check.add_argument("--subset", action="store_true", help="expect a part of the data set")
+    check.add_argument("--sums", type=Path, help="checksums to compare with, or to write once")
+    check.set_defaults(call=_verify)
+    for action in (fetch, check):
+        action.add_argument("--root", type=Path, required=True, help="folder of the data set")
+        action.add_argument("--year", default="2014", choices=("2014", "2017"), help="of COCO")
 
 
 def _atlas(options: argparse.Namespace) -> None:
@@ -136,13 +162,42 @@ def _bench(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from scl.checkpoint import write_atomically
     from scl.experiments import RESULTS
-    from scl.tables import fill, report
+    from scl.published import references
+    from scl.tables import fill, published_table, report
 
+    if options.paper is not None:
+        print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
+        return
     if options.fill:
         text = fill(options.fill.read_text(encoding="utf-8"), options.results or RESULTS)
         write_atomically(options.fill, lambda path: path.write_text(text, encoding="utf-8"))
         return
     print(report(options.data, options.head, options.results or RESULTS))
+
+
+def _download(options: argparse.Namespace) -> None:
+    from scl.benchmarks.download import coco_archives, obtain, pascal_archives
+    from scl.benchmarks.unpack import unpack
+
+    if options.data == "fss":
+        if not options.archive:
+            raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
+        for archive in options.archive:  # its publishers give no checksum to compare with
+            unpack(archive, options.root)
+        return
+    archives = pascal_archives() if options.data == "pascal" else coco_archives(options.year)
+    obtain(archives, options.root, options.archive)
+    print(f"{options.data} is in {options.root}; to check it: python -m scl data verify")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from scl.benchmarks.verify import verify
+
+    report = verify(
+        options.data, options.root, options.fold, options.subset, options.year, options.sums
+    )
+    print(report.text())
+    return 0 if report.ok else 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scl import published
 from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, ROOT, SEEDS, UNTRAINED, grid
 from scl.folds import FOLDS
 from scl.metric import interval, resample, verdict, weighted_miou
@@ -261,6 +262,24 @@ def paper_table(name: str, results: Path = RESULTS) -> str:
     return markdown([*header, "paper: mIoU", "paper: FB-IoU"], rows)
 
 
+def published_table(
+    number: int, beside: Mapping[str, Mapping[tuple[str, str], str]] | None = None
+) -> str:
+    """Table 1, 2 or 3 of the paper as it was printed, with its source and notes.
+
+    beside: further columns, heading -> {(method, backbone): text}, empty where nothing is given.
+    """
+    beside = beside or {}
+    for method, backbone in (key for column in beside.values() for key in column):
+        published.published_row(number, method, backbone)  # or its score would be lost unseen
+    rows = []
+    for row in published.quoted(number).rows:
+        extra = [column.get((row.method, row.backbone), "") for column in beside.values()]
+        rows.append([*published.cells(number, row), *extra])
+    table = markdown([*published.columns(number), *beside], rows)
+    return "\n\n".join([published.source(number), table, *published.notes(number)])
+
+
 def paper_reading(name: str, results: Path = RESULTS) -> str:
     """What such a table shows against its first row, in words; one Markdown line each."""
     table = PAPER_TABLES[name]
@@ -418,6 +437,8 @@ def fill(text: str, results: Path = RESULTS) -> str:
     }
     makers |= {f"paper {n}": lambda n=n: paper_table(n, results) for n in PAPER_TABLES}
     makers |= {f"paper {n} reading": lambda n=n: paper_reading(n, results) for n in PAPER_TABLES}
+    makers |= {f"published {n}": lambda n=n: published_table(n) for n in published.TABLES}
+    makers["published references"] = published.references
     for name, make in makers.items():
         start, end = f"<!-- table {name} -->", "<!-- end -->"
         if start in text:

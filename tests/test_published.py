@@ -1,0 +1,140 @@
+"""The paper's Tables 1 to 3: quoted whole, consistent but for what is named, and printed."""
+
+import pytest
+
+from scl import published, tables
+from scl.__main__ import main
+from scl.folds import FOLDS
+
+EVERY = [(number, row) for number, table in published.TABLES.items() for row in table.rows]
+SCL = {
+    (1, "ours-SCL (CANet)", "resnet50"): (57.5, 59.2),
+    (1, "ours-SCL (PFENet)", "resnet50"): (61.8, 62.9),
+    (2, "ours-SCL (PFENet)", "resnet101"): (37.0, 39.9),
+    (3, "ours-SCL (CANet)", "resnet50"): (70.3, 70.7),
+    (3, "ours-SCL (PFENet)", "resnet50"): (71.9, 72.8),
+}
+
+
+def means(number: int, method: str, backbone: str) -> tuple[float, float]:
+    row = published.published_row(number, method, backbone)
+    return row.one.mean, row.five.mean
+
+
+# Rows, figures and their sum in tenths, counted on the text of the paper and not on this data.
+@pytest.mark.parametrize(
+    "number, rows, figures, tenths", [(1, 13, 122, 67876), (2, 5, 42, 13526), (3, 4, 7, 4929)]
+)
+def test_no_row_and_no_figure_is_missing(number, rows, figures, tenths):
+    table = published.quoted(number)
+    assert len(table.rows) == len({(row.method, row.backbone) for row in table.rows}) == rows
+    printed = [x for row in table.rows for x in published.cells(number, row)[2:] if x != "-"]
+    assert len(printed) == figures
+    assert sum(round(10 * float(x)) for x in printed) == tenths
+
+
+def test_means_are_those_of_the_folds_but_for_the_named_ones():
+    off = []
+    for number, row in EVERY:
+        for shots, scores in ((1, row.one), (5, row.five)):
+            assert len(scores.folds) in (0, FOLDS)
+            if scores.folds:
+                mean = sum(scores.folds) / FOLDS
+                if abs(mean - scores.mean) > published.TOLERANCE + 1e-9:
+                    off.append((number, row.method, row.backbone, shots, scores.mean, mean))
+    assert [o[:5] for o in off] == [o[:5] for o in published.OFF_MEANS]
+    assert [o[5] for o in off] == pytest.approx([o.of_folds for o in published.OFF_MEANS])
+
+
+def test_scl_rows_have_the_scores_that_the_paper_claims():
+    found = {
+        (n, row.method, row.backbone): (row.one.mean, row.five.mean)
+        for n, row in EVERY
+        if row.method.startswith("ours-SCL")
+    }
+    assert found == SCL
+    for number, table in published.TABLES.items():  # "new state-of-the-art": the last row leads
+        for scores in zip(*((r.one.mean or 0, r.five.mean or 0) for r in table.rows), strict=True):
+            assert scores[-1] == max(scores) and scores.count(max(scores)) == 1, number
+
+
+@pytest.mark.parametrize(
+    "number, scl, other, backbones, shots, gain",
+    [
+        (1, "ours-SCL (CANet)", "CANet", ("resnet50", "resnet50"), 1, 2.1),
+        (1, "ours-SCL (PFENet)", "PFENet", ("resnet50", "resnet50"), 1, 1.0),
+        (2, "ours-SCL (PFENet)", "PFENet", ("resnet101", "resnet101"), 1, 4.6),
+        (2, "ours-SCL (PFENet)", "PPNet", ("resnet101", "resnet50"), 5, 1.4),
+        (3, "ours-SCL (CANet)", "CANet", ("resnet50", "resnet50"), 1, 4.1),
+        (3, "ours-SCL (CANet)", "CANet", ("resnet50", "resnet50"), 5, 1.1),
+    ],
+)
+def test_gains_of_section_5_3_follow_from_the_rows(number, scl, other, backbones, shots, gain):
+    at = (1, 5).index(shots)
+    high, low = (means(number, m, b)[at] for m, b in zip((scl, other), backbones, strict=True))
+    assert high - low == pytest.approx(gain)
+
+
+def test_quoted_ablations_agree_with_the_main_tables():
+    one, five = tables.PAPER_TABLES["4, one shot"], tables.PAPER_TABLES["4, five shots"]
+    scl = [means(number, "ours-SCL (CANet)", "resnet50") for number in (1, 3)]
+    assert [one[-1].paper, five[-1].paper] == list(zip(*scl, strict=True))
+    canet = [means(number, "CANet", "resnet50") for number in (1, 3)]
+    assert one[0].paper == (canet[0][0], canet[1][0])
+    assert five[0].paper != (canet[0][1], canet[1][1])  # as results/README.md says
+
+
+@pytest.mark.parametrize("number", published.TABLES)
+def test_a_table_names_its_source_and_every_row(number):
+    text = tables.published_table(number)
+    first = text.splitlines()[0]
+    assert first.startswith("Published numbers") and "not computed here" in first
+    assert f"its Table {number}," in first and "CVPR 2021" in first and "Section 5.3" in first
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(published.quoted(number).rows)
+    assert len({line.count("|") for line in rows}) == 1
+    assert (r"\* The paper's note" in text) == any(r.mark for r in published.quoted(number).rows)
+
+
+def test_figures_are_printed_as_quoted():
+    text = tables.published_table(1)
+    last = "| 63.0 | 70.0 | 56.5 | 57.7 | 61.8 | 64.5 | 70.9 | 57.3 | 58.7 | 62.9 |"
+    assert f"| ours-SCL (PFENet) | resnet50 {last}" in text
+    assert (
+        "| CRNet (CVPR'20) [16] | resnet50 | - | - | - | - | 55.7 | - | - | - | - | 58.8 |" in text
+    )
+    assert "RPMMs, 1-shot, has the mean 56.3" in text
+    assert r"| PFENet\* (TPAMI'20) [27] | resnet50 | 71.4 | - |" in tables.published_table(3)
+
+
+def test_a_column_can_stand_beside_the_quoted_ones():
+    ours = {"measured here": {("CANet", "resnet50"): "12.3"}}
+    rows = [s for s in tables.published_table(3, ours).splitlines() if s.startswith("|")]
+    assert rows[0].endswith("| measured here |") and rows[2].endswith("| 69.6 | 12.3 |")
+    assert all(row.endswith("|  |") for row in rows[3:])
+    with pytest.raises(ValueError, match="no row CANet, vgg16; it has: CANet, resnet50"):
+        tables.published_table(3, {"measured here": {("CANet", "vgg16"): "12.3"}})
+
+
+def test_every_cited_method_has_its_reference():
+    cited = {row.reference for _, row in EVERY} - {None}
+    assert cited == set(published.REFERENCES)
+    assert all((row.reference is None) == row.method.startswith("ours-") for _, row in EVERY)
+    assert published.references().count("\n") == len(cited) - 1
+    assert [line[:6] for line in published.references(3).splitlines()] == ["- [27]", "- [35]"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_command_prints_a_table_with_its_references(number, capsys):
+    assert main(["table", "--paper", str(number)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(tables.published_table(number))
+    assert said.rstrip().endswith(published.references(number))
+
+
+@pytest.mark.parametrize("number", ["0", "4", "-1"])
+def test_a_table_that_is_not_there_is_one_kind_line(number, capsys):
+    assert main(["table", "--paper", number]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "there are Tables 1, 2 and 3" in said.err
