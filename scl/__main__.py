@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--results", type=Path)
     bench.set_defaults(call=_bench)
 
+    flops = commands.add_parser("flops", help="count the arithmetic of one episode at full size")
+    flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
+    flops.set_defaults(call=_flops)
+
     table = commands.add_parser("table", help="print the tables of the stored cells")
     table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
@@ -157,6 +161,16 @@ def _bench(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     path = device_record(options.device, results=options.results or RESULTS)
     print(path.read_text(encoding="utf-8"))
+
+
+def _flops(options: argparse.Namespace) -> None:
+    from scl.experiments import RESULTS
+    from scl.flops import write_record
+    from scl.tables import flop_table
+
+    results = options.results or RESULTS
+    path = write_record(results)
+    print(f"{flop_table(results)}\n\nwritten to {path}")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -417,6 +417,20 @@ def stored(data: str = "toyshop", head: str = "canet", results: Path = RESULTS) 
     return f"{done} of {len(cells)} runs"
 
 
+def flop_table(results: Path = RESULTS) -> str:
+    """The stored counts of operations for one episode (python -m scl flops)."""
+    record = json.loads((results / "flops.json").read_text(encoding="utf-8"))
+    names = {"pfenet": "PFENet", "canet": "CANet"}
+    rows = []
+    for case in record["cases"]:
+        name = names[case["head"]]
+        name = f"SCL ({name})" if case["method"] == "scl" else name
+        parts = [f"{case[part]:.0f}" for part in ("support", "query", "total")]
+        rows.append([name, case["shots"], case["rules"], *parts, case["released_code"] or ""])
+    header = ["system", "shots", "reading", "supports", "query", "GFLOP in all", "released code"]
+    return markdown(header, rows)
+
+
 def fill(text: str, results: Path = RESULTS) -> str:
     """Put the stored tables between the markers `<!-- table NAME -->` and `<!-- end -->`."""
     makers = {
@@ -430,6 +444,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "swap pfenet": lambda: swap_table("scl", "pfenet", results),
         "reading pfenet": lambda: reading("toyshop", "pfenet", results),
         "folds": lambda: fold_table(results=results),
+        "flops": lambda: flop_table(results),
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
             f"- {_STYLES[head]}-style head: {stored('toyshop', head, results)}" for head in _STYLES

@@ -66,7 +66,8 @@ def test_every_file_exists_and_every_equation_is_named(drawn):
     said = " ".join(text.get_text() for text, _ in words(drawn))
     files = set(re.findall(r"\w+(?:\.py|/)", said))
     assert len(files) >= 8
-    assert all((Path(scl.__file__).parent / name).exists() for name in files)
+    package = Path(scl.__file__).parent
+    assert all((package / name).exists() for name in files - {"scl/"})
     named = set()
     for first, last in re.findall(r"Eq\. (\d+)(?:-(\d+))?", said):
         named |= set(range(int(first), int(last or first) + 1))
