@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from scl import published
 from scl.experiments import BY_GRID, CORE, FIVE_SHOT, FUSIONS, RESULTS, ROOT, SEEDS, UNTRAINED, grid
 from scl.folds import FOLDS
 from scl.metric import interval, resample, verdict, weighted_miou
+from scl.rules import PRESETS
 
 Runs = dict[tuple[int, int], dict]  # (fold, seed) -> the scores of one setting
 
@@ -431,6 +432,13 @@ def flop_table(results: Path = RESULTS) -> str:
     return markdown(header, rows)
 
 
+def rules_table() -> str:
+    """Every rule in its three presets."""
+    header = ["rule", *(f"`{name}`" for name in PRESETS)]
+    presets = [asdict(rules) for rules in PRESETS.values()]
+    return markdown(header, ([f"`{name}`", *(p[name] for p in presets)] for name in presets[0]))
+
+
 def fill(text: str, results: Path = RESULTS) -> str:
     """Put the stored tables between the markers `<!-- table NAME -->` and `<!-- end -->`."""
     makers = {
@@ -445,6 +453,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "reading pfenet": lambda: reading("toyshop", "pfenet", results),
         "folds": lambda: fold_table(results=results),
         "flops": lambda: flop_table(results),
+        "rules": rules_table,
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
             f"- {_STYLES[head]}-style head: {stored('toyshop', head, results)}" for head in _STYLES
