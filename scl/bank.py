@@ -28,6 +28,10 @@ class Batch(NamedTuple):
     query_masks: Tensor
     labels: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same episodes on another device; the labels stay where they are."""
+        return Batch(*(x.to(device) for x in self[:-1]), self.labels)
+
 
 class FeatureBank:
     """The maps and masks of every item of a data set.

@@ -233,7 +233,16 @@ class EpisodeSampler:
         """One episode; the generator decides everything."""
         label = list(self.items)[generator.integers(len(self.items))]
         order = generator.permutation(self.items[label])
-        query, rest = int(order[0]), order[1:]
+        return self._episode(int(order[0]), order[1:], label)
+
+    def around(self, query: int, generator: np.random.Generator) -> EpisodeIndex:
+        """An episode whose query is this item; the generator draws the supports."""
+        label = int(self.dataset.labels[query])
+        order = generator.permutation(self.items[label])
+        return self._episode(int(query), order[order != query], label)
+
+    def _episode(self, query: int, rest: np.ndarray, label: int) -> EpisodeIndex:
+        """The first K of the others that share no material with the query."""
         taken = self.dataset.sources(query)
         apart = [int(i) for i in rest if not taken & self.dataset.sources(int(i))]
         if len(apart) < self.shots:

@@ -124,13 +124,17 @@ class SCL(nn.Module):
         if self.head.hint == "prior":
             return self.head.query(features, vectors, prior)
         hint = _no_history(features) if history is None else history
-        for _ in range(self.iterations - 1 if history is None else 0):
+        for _ in range(0 if history is not None else self._repeats()):
             with torch.no_grad():
                 hint = self.head.query(features, vectors, hint).logits.softmax(dim=1)
         if self.training and self.history_dropout:
             kept = torch.rand(len(hint), 1, 1, 1, device=hint.device) >= self.history_dropout
             hint = hint * kept
         return self.head.query(features, vectors, hint)
+
+    def _repeats(self) -> int:
+        """Passes before the last; in training one, in place of CANet's cache of the last epoch."""
+        return min(self.iterations - 1, 1) if self.training else self.iterations - 1
 
     def _prior(self, query: Tensor, support: Support) -> Tensor | None:
         """PFENet's prior of I images under each support, [B, K, I, 1, h, w]; None for others.
