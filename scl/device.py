@@ -17,3 +17,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 def autocast(device: torch.device):
     """bf16 on CUDA, plain float32 elsewhere."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def full_precision(device: torch.device):
+    """Inside a torch.autocast, a part that keeps its own precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -107,6 +107,8 @@ class ASPP(nn.Module):
 class CANetHead(nn.Module):
     """CANet's dense comparison, residual blocks and ASPP, with SCL's single-scale support FPM.
 
+    Source: Zhang et al., CVPR 2019; Fig. 5 and Section 5.1 of the paper.
+
     in_channels: channels of the mid-level maps; n: number of guiding vectors; d: width (256 in
     the paper); rates: dilations of the ASPP (6, 12, 18 for maps of 60 x 60); reduce_kernel: 3 in
     CANet (dilated by 2), 1 is lighter; norm: GroupNorm after each convolution (none in CANet,
@@ -173,6 +175,8 @@ class Classifier(nn.Sequential):
 
 class PFENetHead(nn.Module):
     """PFENet's feature enrichment at several scales, with SCL's multi-scale support FPM.
+
+    Source: Tian et al., TPAMI 2020; Section 5.1 of the paper.
 
     scales: cells of each scale (whole numbers) or multiples of the map's size (floats; rounded
     up). The query's merges also receive the prior; the support's do not. All else is shared.

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scl.device import full_precision
 from scl.rules import Guidance, Rules
 
 IGNORE = 255
@@ -99,15 +100,18 @@ def cosine_map(features: Tensor, vector: Tensor) -> Tensor:
 
 
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-    """PFENet's prior: how much a query cell resembles its nearest support cell under the mask.
+    """PFENet's prior (Tian et al., TPAMI 2020): the cosine to the nearest support cell.
 
-    query: [N, C, h, w] high-level features; support: [N, C, h, w], computed from the masked
-    image; mask: [N, h, w]. Returns [N, 1, h, w], scaled to 0..1 image by image.
+    query: [N, C, h, w] high-level features; support: [N, C, h', w'], computed from the masked
+    image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
     """
-    support = (support * mask.unsqueeze(1)).flatten(2)
-    flat = query.flatten(2)
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    flat = query.flatten(2).to(dtype)
+    support = (support * mask.unsqueeze(1)).flatten(2).to(dtype)
     norms = flat.norm(dim=1).unsqueeze(2) * support.norm(dim=1).unsqueeze(1)
-    similarity = flat.transpose(1, 2) @ support / (norms + 1e-7)
+    # The cosines lie close together and are stretched to 0..1: half precision would not do.
+    with full_precision(query.device):
+        similarity = flat.transpose(1, 2) @ support / (norms + 1e-7)
     best = similarity.amax(dim=2)
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
     return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

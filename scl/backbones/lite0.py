@@ -74,6 +74,7 @@ MID_STAGES = (2, 4)  # the counterparts of a ResNet's layer2 and layer3: 40 and 
 class EfficientNetLite0(Frozen):
     """EfficientNet-Lite0 with ImageNet weights, its later strides replaced by dilation.
 
+    Source: Tan and Le, ICML 2019; Lite variant and weights as packaged.
     images: [N, 3, H, W] in 0..1. mid: [N, 152, h, w]; high: [N, 320, h, w], where
     h = ceil(H / stride). stride is 8 (as the paper's ResNet), 16 or 32 (undilated).
     """

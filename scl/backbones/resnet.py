@@ -23,6 +23,7 @@ LAYER2, LAYER3 = 512, 1024  # channels
 class ResNet(Frozen):
     """Mid-level maps are layer2 and layer3, high-level ones layer4; all of stride 8.
 
+    Source: He et al., CVPR 2016; blocks and weights of torchvision.
     images: [N, 3, H, W], see `inputs`; mid: [N, 512 + 1024, h, w]; high: [N, 2048, h, w], where
     h = ceil(H / 8).
     form: "torchvision" puts dilation 1, 2, 2, ... in layer3 and 2, 4, 4 in layer4, so that every

@@ -18,6 +18,7 @@ LAYER4 = (34, 43)
 class VGG16(Frozen):
     """Mid-level maps are the third and fourth block of convolutions, high-level ones the fifth.
 
+    Source: Simonyan and Zisserman, ICLR 2015; layers and weights of torchvision.
     images: [N, 3, H, W], see `inputs`; mid: [N, 256 + 512, h, w]; high: [N, 512, h, w], where
     h = ceil(H / stride). stride: 16 is VGG's own and the released code's, which shrinks the finer
     maps to the coarser; 8 lets the fourth pooling go cell by cell and dilates what follows, so
