@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -244,13 +245,14 @@ class EpisodeSampler:
     def _episode(self, query: int, rest: np.ndarray, label: int) -> EpisodeIndex:
         """The first K of the others that share no material with the query."""
         taken = self.dataset.sources(query)
-        apart = [int(i) for i in rest if not taken & self.dataset.sources(int(i))]
+        others = (int(i) for i in rest if not taken & self.dataset.sources(int(i)))
+        apart = tuple(islice(others, self.shots))  # a class may have tens of thousands of images
         if len(apart) < self.shots:
             raise ValueError(
                 f"class {self.dataset.classes[label]!r}: only {len(apart)} of {len(rest)} other "
                 f"images share nothing with image {query}; {self.shots} are needed: add images"
             )
-        return EpisodeIndex(query, tuple(apart[: self.shots]), label)
+        return EpisodeIndex(query, apart, label)
 
     def fixed(self, count: int, seed: int) -> list[EpisodeIndex]:
         """A list of episodes in which each one depends on (seed, its place) alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -202,6 +201,13 @@ def train(
     return [{name: float(value) for name, value in record.items()} for record in history]
 
 
-def steps_shown(steps: Iterable[int], progress: bool, initial: int = 0) -> tqdm:
-    """A progress bar over the steps of a training."""
-    return tqdm(steps, desc="training", disable=not progress, leave=False, initial=initial)
+def steps_shown(steps: range, progress: bool) -> tqdm:
+    """A progress bar over the steps of a training, which may go on from an earlier one."""
+    return tqdm(
+        steps,
+        desc="training",
+        disable=not progress,
+        leave=False,
+        initial=steps.start,
+        total=steps.stop,
+    )
