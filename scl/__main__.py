@@ -198,10 +198,10 @@ def _download(options: argparse.Namespace) -> None:
             raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
         for archive in options.archive:  # its publishers give no checksum to compare with
             unpack(archive, options.root)
-        return
-    archives = pascal_archives() if options.data == "pascal" else coco_archives(options.year)
-    obtain(archives, options.root, options.archive)
-    print(f"{options.data} is in {options.root}; to check it: python -m scl data verify")
+    else:
+        archives = pascal_archives() if options.data == "pascal" else coco_archives(options.year)
+        obtain(archives, options.root, options.archive)
+    print(f"to check it: python -m scl data verify --data {options.data} --root {options.root}")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FOLDS = 4
+GROUPINGS = ("contiguous", "interleaved")
 
 
 @dataclass(frozen=True)
@@ -16,23 +17,28 @@ class Split:
     novel: tuple[int, ...]
 
 
-def fold_of(label: int, classes: int) -> int:
-    """The fold that holds a class out: consecutive classes, a quarter each."""
-    return label // (classes // FOLDS)
+def fold_of(label: int, classes: int, grouping: str = "contiguous") -> int:
+    """The fold that holds a class out, of a quarter of the classes; see split_classes."""
+    return label % FOLDS if grouping == "interleaved" else label // (classes // FOLDS)
 
 
-def split_classes(classes: int, fold: int, held_out: int = 0) -> Split:
+def split_classes(
+    classes: int, fold: int, held_out: int = 0, grouping: str = "contiguous"
+) -> Split:
     """Fold i holds out the i-th quarter of the classes, as in PASCAL-5^i.
 
     classes: how many there are (a multiple of 4); fold: 0..3; held_out: base classes set aside to
     choose settings without ever looking at novel ones (0 for the final models). They are spread
-    over the remaining quarters, and every fold takes others.
+    over the remaining quarters, and every fold takes others. grouping: "contiguous" (consecutive
+    classes) or "interleaved" (i, i + 4, i + 8, ..., as in COCO-20^i).
     """
+    if grouping not in GROUPINGS:
+        raise ValueError(f"grouping={grouping!r}: expected {' or '.join(map(repr, GROUPINGS))}")
     if classes < FOLDS or classes % FOLDS:
         raise ValueError(f"{classes} classes: expected a multiple of {FOLDS}")
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold={fold!r}: expected 0, 1, 2 or 3")
-    novel = tuple(c for c in range(classes) if fold_of(c, classes) == fold)
+    novel = tuple(c for c in range(classes) if fold_of(c, classes, grouping) == fold)
     base = [c for c in range(classes) if c not in novel]
     if not 0 <= held_out < len(base):
         raise ValueError(f"held_out={held_out!r}: expected 0 to {len(base) - 1}")

@@ -1,0 +1,88 @@
+"""What a verification found: numbers beside the published ones, and what to mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PUBLISHED = {
+    "SBD training images": 5623,
+    "VOC training images": 1464,
+    "training images in both": 1134,
+    "training images": 5953,
+    "validation images": 1449,
+    "images of train2014": 82783,
+    "images of val2014": 40504,
+    "images of train2017": 118287,
+    "images of val2017": 5000,
+    "class folders": 1000,
+    "train classes": 520,
+    "validation classes": 240,
+    "test classes": 240,
+    "pairs": 10000,
+}
+
+
+@dataclass
+class Report:
+    """What was looked at: rows (what, found, expected), images of each class, and findings.
+
+    compare: with the published numbers. Images of a class are counted in training and for testing,
+    or together where a data set does not divide them. A finding is a line that names the file, says
+    what is wrong and what to do about it.
+    """
+
+    compare: bool = True
+    rows: list[tuple[str, int, int | None]] = field(default_factory=list)
+    classes: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def count(
+        self,
+        what: str,
+        found: int,
+        where: Path,
+        expected: int | None = None,
+        remedy: str = "unpack the archive again, or pass --subset if this is meant to be a part",
+    ) -> None:
+        """Note a number; one that differs from the expected (or published) one is a finding."""
+        if expected is None and self.compare:
+            expected = PUBLISHED.get(what)
+        self.rows.append((what, found, expected))
+        if expected is not None and found != expected:
+            self.findings.append(f"{where}: {found} {what}, expected {expected}: {remedy}")
+
+    def apart(self, training: Iterable, validation: Iterable, where: Path) -> None:
+        """Note how many images are trained on and tested on as well; there must be none."""
+        shared = set(training) & set(validation)
+        remedy = f"take the lists from their archives ({min(shared)} is in both)" if shared else ""
+        self.count("images in training and validation", len(shared), where, 0, remedy)
+
+    def attempt(self, call: Callable, *arguments):
+        """call(*arguments), or None and a finding where it refuses its input."""
+        try:
+            return call(*arguments)
+        except ValueError as error:
+            self.findings.append(str(error))
+            return None
+
+    def text(self) -> str:
+        """The tables and the findings, for a terminal."""
+        lines = [f"{'check':<61}{'found':>10}{'expected':>10}"]
+        for what, found, expected in self.rows:
+            wrong = "  <-" if expected is not None and found != expected else ""
+            lines.append(f"{what:<61}{found:>10}{'' if expected is None else expected:>10}{wrong}")
+        if self.classes:
+            heads = ("training", "test") if len(self.classes[0][1]) == 2 else ("images",)
+            lines += ["", "class".ljust(61) + "".join(f"{head:>10}" for head in heads)]
+            for name, numbers in self.classes:
+                lines.append(name.ljust(61) + "".join(f"{number:>10}" for number in numbers))
+        lines += ["", *(f"- {finding}" for finding in self.findings)]
+        return "\n".join(
+            [*lines, f"{len(self.findings)} findings" if self.findings else "all well"]
+        )
