@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--root", help="folder of photographs (with --data photos)")
     run.add_argument("--results", type=Path, help="default: the results folder of the course")
     run.set_defaults(call=_run)
+
+    train = commands.add_parser(
+        "train", help="train by a recipe, or go on with a run; under torchrun on several GPUs"
+    )
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", help="a TOML file, or the name of a shipped recipe")
+    source.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    source.add_argument("--list", action="store_true", help="print the names of shipped recipes")
+    train.add_argument("--out", type=Path, help="folder of the new run")
+    train.add_argument("--root", help="folder of the data set")
+    train.add_argument("--fold", type=int)
+    train.add_argument("--seed", type=int)
+    train.add_argument("--steps", type=int, help="instead of the recipe's steps or epochs")
+    train.add_argument(
+        "--set", nargs="+", default=[], metavar="SECTION.NAME=VALUE", help="change the recipe"
+    )
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.set_defaults(call=_train)
 
     bench = commands.add_parser("bench", help="train one cell on a device and record its speed")
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -150,6 +169,46 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
         and (options.fold is None or cell.fold == options.fold)
         and (options.seed is None or cell.seed == options.seed)
     )
+
+
+def _train(options: argparse.Namespace) -> int:
+    from scl.launch import launch
+    from scl.recipe import read_recipe, recipes
+
+    if options.list:
+        print("\n".join(recipes()))
+        return 0
+    recipe = None
+    if options.config:
+        if options.out is None:
+            raise ValueError("a new run needs a folder: name it by --out")
+        recipe = read_recipe(options.config, [*options.set, *_flags(options)])
+    folder = options.resume or options.out
+    if recipe is not None and recipe.run.select == "novel":
+        print(
+            "scl: warning: run.select='novel' chooses the checkpoint on the classes it is tested "
+            "on, as the released code does; its scores flatter",
+            file=sys.stderr,
+        )
+    try:
+        done = launch(folder, recipe, options.device)
+    except KeyboardInterrupt:
+        print(f"scl: interrupted; go on by: python -m scl train --resume {folder}", file=sys.stderr)
+        return 130
+    best = f"; best mIoU {100 * done.best:.1f} at step {done.best_step}" if done.best_step else ""
+    print(f"{folder}: {done.step} steps in {done.seconds:.0f} s{best}")
+    return 0
+
+
+def _flags(options: argparse.Namespace) -> list[str]:
+    """The changes of a recipe that have flags of their own."""
+    changes = {
+        "data.root": options.root and json.dumps(options.root),
+        "data.fold": options.fold,
+        "run.seed": options.seed,
+        "train.steps": options.steps,
+    }
+    return [f"{place}={value}" for place, value in changes.items() if value is not None]
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -6,7 +6,8 @@ products and convolutions, two operations for a multiply-add.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from scl.build import ModelConfig, build_model, full_size
 from scl.checkpoint import versions, write_json
 from scl.model import SCL
+from scl.recipe import Recipe, read_recipe, recipes
 from scl.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED, V_S
+from scl.train import EpisodeLosses, Images
 
 SIDE = 473  # pixels, as PFENet's images
 # The released code's count for the same episodes, where it was counted.
@@ -24,6 +27,13 @@ RELEASED_COUNT = {
     ("pfenet", "scl", 1): 501,
     ("pfenet", "scl", 5): 2588,
 }
+
+
+# For the estimate of hours: what a data-centre GPU may reach on such convolutions in bfloat16. An
+# assumption, not a measurement.
+TFLOP_PER_SECOND = 50
+# Training images of a benchmark, all folds' classes together: at least as many as a fold uses.
+IMAGES = {"pascal": 5953, "coco": 82081}
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,46 @@ def count(cases: tuple[Case, ...] = CASES) -> list[dict[str, object]]:
     return records
 
 
+def step_gflop(recipe: Recipe) -> float:
+    """10^9 operations of one training step, forward and backward."""
+    model = build_model(replace(recipe.model, weights=None)).to("meta").train()
+    shape = (recipe.train.batch, recipe.data.side, recipe.data.side)
+    images = torch.empty(shape[0], 3, *shape[1:], device="meta")
+    masks = torch.empty(shape, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        EpisodeLosses(model)(Images(images, masks, images, masks))["total"].backward()
+    return counter.get_total_flops() / 1e9
+
+
+def count_training() -> list[dict[str, object]]:
+    """Steps, operations and estimated hours of every recipe of the paper's tables."""
+    records = []
+    for name in recipes():
+        recipe = read_recipe(name)
+        if recipe.run.epochs is None:
+            continue
+        steps = recipe.run.epochs * math.ceil(IMAGES[recipe.data.name] / recipe.train.batch)
+        gflop = step_gflop(recipe)
+        records.append(
+            {
+                "recipe": name,
+                "gflop_per_step": round(gflop),
+                "steps": steps,
+                "hours": round(gflop * steps / TFLOP_PER_SECOND / 1e3 / 3600, 1),
+            }
+        )
+    return records
+
+
 def write_record(results: Path) -> Path:
-    """Count every case into results/flops.json."""
-    record = {"side": SIDE, "backbone": "ResNet-50", "cases": count(), "versions": versions()}
+    """Count every case and every recipe into results/flops.json."""
+    record = {
+        "side": SIDE,
+        "backbone": "ResNet-50",
+        "cases": count(),
+        "assumed_tflop_per_second": TFLOP_PER_SECOND,
+        "training": count_training(),
+        "versions": versions(),
+    }
     write_json(results / "flops.json", record)
     return results / "flops.json"

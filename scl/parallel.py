@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,12 @@ def torchrun(device: str) -> Iterator[tuple[Workers, str]]:
         yield Workers(distributed.get_rank(), world), device if cuda else "cpu"
     finally:
         distributed.destroy_process_group()
+
+
+def gathered(counts: Tensor, device: torch.device) -> Tensor:
+    """The sum over processes of whole numbers, exact; each has zeros where others counted."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    total = counts.to(device)
+    distributed.all_reduce(total)
+    return total.to(counts.device)

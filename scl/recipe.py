@@ -145,6 +145,8 @@ def read_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
                 f"{change!r}: expected SECTION.NAME=VALUE with a section of {list(values)}"
             )
         values[section][name] = _value(text.strip())
+        if (section, name) == ("train", "steps"):
+            values["run"].pop("epochs", None)  # a number of steps replaces one of epochs
     return _recipe(values)
 
 

@@ -133,7 +133,7 @@ class Run:
     def _write_row(self, losses: dict[str, float], miou: float | None) -> None:
         row = {
             "step": self.at.step,
-            "lr": self.trainer.optimiser.param_groups[0]["lr"],
+            "lr": self.trainer.lr,
             "seconds": round(self.at.seconds, 2),
             "miou": "" if miou is None else round(miou, 5),
             **{name: round(value, 6) for name, value in losses.items()},

@@ -432,6 +432,17 @@ def flop_table(results: Path = RESULTS) -> str:
     return markdown(header, rows)
 
 
+def cost_table(results: Path = RESULTS) -> str:
+    """The stored costs of training by the paper's recipes, one fold each."""
+    record = json.loads((results / "flops.json").read_text(encoding="utf-8"))
+    rows = [
+        [f"`{c['recipe']}`", f"{c['gflop_per_step']:,}", f"{c['steps']:,}", c["hours"]]
+        for c in record["training"]
+    ]
+    speed = f"hours at {record['assumed_tflop_per_second']} TFLOP/s"
+    return markdown(["recipe", "GFLOP a step", "steps", speed], rows)
+
+
 def rules_table() -> str:
     """Every rule in its three presets."""
     header = ["rule", *(f"`{name}`" for name in PRESETS)]
@@ -454,6 +465,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
         "folds": lambda: fold_table(results=results),
         "flops": lambda: flop_table(results),
         "rules": rules_table,
+        "costs": lambda: cost_table(results),
         "reading": lambda: reading(results=results),
         "count": lambda: "\n".join(
             f"- {_STYLES[head]}-style head: {stored('toyshop', head, results)}" for head in _STYLES

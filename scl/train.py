@@ -106,6 +106,7 @@ class Trainer:
             self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
         self.optimiser = make_optimiser(model.head, config)
         self.schedule = make_schedule(self.optimiser, config)
+        self.lr = config.lr  # of the last step
 
     def step(self, batch: Batch | Images) -> dict[str, Tensor]:
         """Learn from one batch; returns its losses.
@@ -118,6 +119,7 @@ class Trainer:
         losses["total"].backward()
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.model.head.parameters(), self.config.clip)
+        self.lr = self.optimiser.param_groups[0]["lr"]
         self.optimiser.step()
         self.schedule.step()
         return {name: value.detach() for name, value in losses.items()}

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scl.build import ModelConfig, build_model
 from scl.experiments import RESULTS
-from scl.flops import CASES, RELEASED_COUNT, Case, count, episode_gflop
+from scl.flops import CASES, RELEASED_COUNT, Case, count, count_training, episode_gflop
 from tests.helpers import random_task
 
 
@@ -18,8 +18,10 @@ def counted():
 
 
 def test_the_stored_counts_are_those_of_this_code(counted):
-    stored = json.loads((RESULTS / "flops.json").read_text())["cases"]
+    record = json.loads((RESULTS / "flops.json").read_text())
+    stored = record["cases"]
     assert stored == list(counted.values()) and len(stored) == len(CASES)
+    assert record["training"] == count_training()
 
 
 @pytest.mark.parametrize("case", RELEASED_COUNT)
