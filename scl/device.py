@@ -11,7 +11,18 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     """ "auto" is CUDA where there is one, else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device!r}: expected 'auto', 'cpu' or 'cuda'") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: this machine has no CUDA; take 'auto' or 'cpu'")
+    return chosen
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model is."""
+    return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
 def autocast(device: torch.device):

@@ -8,22 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
-from scl.augment import CANET, CANET_QUERY, NONE, PFENET, AugmentConfig, Foreground, apply, draw
+from scl.augment import CANET, CANET_QUERY, NONE, PFENET
 from scl.benchmarks import Letterbox
-from scl.device import autocast, pick_device
+from scl.device import autocast, device_of, pick_device
 from scl.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode
 from scl.metric import count_pixels, mean_iou
 from scl.model import SCL
 from scl.open_data import open_data
 from scl.parallel import Workers, gathered, torchrun
+from scl.pixels import PixelBank, Steps, place_for
 from scl.recipe import Recipe
 from scl.runner import Batches, Progress, Run, Score, resumed, start
 from scl.stream import TrainingEpisodes
 from scl.train import Images
 
+# Pixels of the longest side of the images that are kept; other data sets: the training size.
+CANVAS = {"pascal": 500, "coco": 640, "fss": 224}
 # What happens to supports and to queries.
 AUGMENTS = {"pfenet": (PFENET, PFENET), "canet": (CANET, CANET_QUERY), "none": (NONE, NONE)}
 
@@ -32,6 +33,7 @@ def launch(
     folder: Path, recipe: Recipe | None = None, device: str = "auto", progress: bool = True
 ) -> Progress:
     """Start a run in a folder, or go on with the one it holds (recipe=None)."""
+    pick_device(device)
     with torchrun(device) as (workers, own_device):
         plan = resumed(folder) if recipe is None else recipe
         dataset = open_data(plan.data, "train")
@@ -39,7 +41,8 @@ def launch(
         plan = with_steps(plan, episodes.epoch_length)
         if recipe is not None and workers.first:
             start(folder, plan)
-        feed = feed_of(dataset, plan, episodes, workers)
+        chosen = pick_device(own_device)
+        feed = feed_of(dataset, plan, episodes, workers, chosen, progress and workers.first)
         run = Run(plan, folder, feed, score_of(plan, workers), own_device, workers)
         return run.train(progress)
 
@@ -52,59 +55,29 @@ def with_steps(recipe: Recipe, images: int) -> Recipe:
     return replace(recipe, train=replace(recipe.train, steps=steps))
 
 
-class Steps(TorchDataset):
-    """The batches of a training by their step: decoded and augmented on the CPU.
-
-    places: the places within a batch that this process takes.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        episodes: TrainingEpisodes,
-        configs: tuple[AugmentConfig, AugmentConfig],
-        batch: int,
-        places: Sequence[int],
-    ):
-        self.dataset, self.episodes, self.configs = dataset, episodes, configs
-        self.batch, self.places = batch, places
-
-    def __getitem__(self, step: int) -> Images:
-        """The one-shot episodes of a step."""
-        done = []
-        for place in self.places:
-            episode = self.episodes[step * self.batch + place]
-            generator = self.episodes.augmenter(step * self.batch + place)
-            items = (episode.supports[0], episode.query)
-            for item, config in zip(items, self.configs, strict=True):
-                done.append(augmented(self.dataset, item, config, generator))
-        images, masks = (torch.cat(column) for column in zip(*done, strict=True))
-        return Images(images[::2], masks[::2], images[1::2], masks[1::2])
-
-
-def augmented(dataset: Dataset, item: int, config: AugmentConfig, generator) -> tuple:
-    """An item after augmentation: image [1, 3, S, S] in 0..1 and mask [1, S, S]."""
-    image, mask = dataset[item]
-    size = mask.shape
-    transform = draw(config, *size, Foreground.of(mask), generator)
-    pixels = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
-    return apply(pixels, torch.from_numpy(mask)[None], torch.tensor([size]), [transform])
-
-
 def feed_of(
-    dataset: Dataset, recipe: Recipe, episodes: TrainingEpisodes, workers: Workers
+    dataset: Dataset,
+    recipe: Recipe,
+    episodes: TrainingEpisodes,
+    workers: Workers,
+    device: torch.device,
+    progress: bool = False,
 ) -> Batches:
     """The batches of a run, from any step on."""
-    if recipe.data.augment not in AUGMENTS:
-        raise ValueError(f"data.augment={recipe.data.augment!r}: expected one of {tuple(AUGMENTS)}")
-    configs = tuple(replace(c, size=recipe.data.side) for c in AUGMENTS[recipe.data.augment])
-    batch = recipe.train.batch
-    steps = Steps(dataset, episodes, configs, batch, workers.share(batch))
+    data, batch = recipe.data, recipe.train.batch
+    if data.augment not in AUGMENTS:
+        raise ValueError(f"data.augment={data.augment!r}: expected one of {tuple(AUGMENTS)}")
+    configs = tuple(replace(c, size=data.side) for c in AUGMENTS[data.augment])
+    canvas = data.canvas or CANVAS.get(data.name, data.side)
+    steps = Steps(dataset, episodes, configs, batch, workers.share(batch), canvas)
+    place = place_for(dataset, canvas, data.keep, device)
+    bank = None if place is None else PixelBank(dataset, canvas, place, progress)
 
     def from_step(first: int) -> Iterator[Images]:
         left = range(first, recipe.train.steps)
-        count = recipe.data.workers
-        yield from DataLoader(steps, None, sampler=left, num_workers=count)
+        if bank is None:
+            return steps.loader(left, data.workers, pin=device.type == "cuda")
+        return (bank.batch(steps, step) for step in left)
 
     return from_step
 
@@ -126,10 +99,10 @@ def episode_miou(
 ) -> float:
     """mIoU in 0..1 over episodes at network size, shared among the processes; exact totals."""
     counts = torch.zeros(len(episodes), 4, dtype=torch.int64)
-    device = next(model.parameters()).device
+    device = device_of(model)
     for place in range(workers.rank, len(episodes), workers.world):
         episode = load_episode(dataset, episodes[place])
-        with autocast(pick_device(device)):
+        with autocast(device):
             support = model.condition(
                 episode.support_images[None].to(device), episode.support_masks[None].to(device)
             )

@@ -30,7 +30,8 @@ class DataConfig:
     name: "pascal", "coco", "fss", "folder" or "toyshop"; root: its folder; fold: 0..3; grouping:
     of COCO's folds; side: pixels of a training image; augment: "pfenet", "canet" or "none"; order:
     see TrainingEpisodes; keep: decoded images on the "device", in "memory", decoded anew by a
-    "loader", or "auto", the first that fits; workers: processes of the loader; held_out: base
+    "loader", or "auto", the first that fits (on the CPU the loader); canvas: pixels a side of a
+    kept image (None: the data set's largest); workers: processes of the loader; held_out: base
     classes that training leaves out, to select a checkpoint by.
     """
 
@@ -42,6 +43,7 @@ class DataConfig:
     augment: str = "pfenet"
     order: Literal["image", "class"] = "image"
     keep: Literal["auto", "device", "memory", "loader"] = "auto"
+    canvas: int | None = None
     workers: int = 2
     held_out: int = 0
 

@@ -22,7 +22,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = 60
 
 
 def paint_photos(root: Path) -> None:
@@ -40,22 +39,22 @@ def paint_photos(root: Path) -> None:
             Image.fromarray(mask).save(root / name / f"{i}.png")
 
 
-def command(photos: Path, out: Path) -> list[str]:
+def command(photos: Path, out: Path, steps: int) -> list[str]:
     """Start the run, or go on with it."""
     start = [sys.executable, "-m", "scl", "train", "--device", "cpu"]
     if (out / "recipe.json").exists():
         return [*start, "--resume", str(out)]
     changes = ["data.name=folder", "data.side=64", "data.workers=0", "train.batch=4"]
     changes += ["data.augment=pfenet", "model.dropout=0.5", "run.save_every=3", "run.log_every=1"]
-    flags = ["--config", "toyshop-small", "--root", str(photos), "--steps", str(STEPS)]
+    flags = ["--config", "toyshop-small", "--root", str(photos), "--steps", str(steps)]
     return [*start, *flags, "--out", str(out), "--set", *changes]
 
 
-def begin(photos: Path, out: Path) -> subprocess.Popen:
+def begin(photos: Path, out: Path, steps: int) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     quiet = subprocess.DEVNULL
     return subprocess.Popen(
-        command(photos, out), cwd=ROOT, env=environment, stdout=quiet, stderr=quiet
+        command(photos, out, steps), cwd=ROOT, env=environment, stdout=quiet, stderr=quiet
     )
 
 
@@ -64,34 +63,33 @@ def steps_logged(out: Path) -> int:
     return log.read_text().count("\n") if log.exists() else 0
 
 
-def kill_once(photos: Path, out: Path, rng: random.Random, span: int) -> str:
-    """Kill the run somewhere within its next `span` steps, or before the first."""
-    process = begin(photos, out)
+def kill_once(photos: Path, out: Path, steps: int, rng: random.Random) -> int:
+    """Kill the run within its next six steps, or before the first; the rows it had logged."""
+    process = begin(photos, out, steps)
     if rng.random() < 0.15:  # while it is still starting
         time.sleep(rng.uniform(0, 3))
     else:
-        wanted = steps_logged(out) + rng.randint(1, span)
+        wanted = steps_logged(out) + rng.randint(1, 6)
         while steps_logged(out) < wanted and process.poll() is None:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
-    done = process.poll() is not None
+    assert process.poll() is None, "the run ended before it was killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return "finished" if done else f"killed at row {steps_logged(out)}"
+    return steps_logged(out)
 
 
-def trial(times: int, seed: int, folder: Path) -> tuple[bool, list[str]]:
+def trial(times: int, seed: int, folder: Path) -> tuple[bool, list[int]]:
     """Are the weights of a run killed so many times those of an undisturbed one?"""
     paint_photos(folder / "photos")
-    whole, cut = folder / "whole", folder / "cut"
-    process = begin(folder / "photos", whole)
-    rng, said = random.Random(seed), []
-    for _ in range(times):
-        said.append(kill_once(folder / "photos", cut, rng, max(2, 2 * STEPS // times)))
-    assert process.wait() == 0 and begin(folder / "photos", cut).wait() == 0
+    whole, cut, steps = folder / "whole", folder / "cut", 20 + 5 * times
+    process = begin(folder / "photos", whole, steps)
+    rng = random.Random(seed)
+    killed = [kill_once(folder / "photos", cut, steps, rng) for _ in range(times)]
+    assert process.wait() == 0 and begin(folder / "photos", cut, steps).wait() == 0
     a, b = (load_file(path / "last.safetensors") for path in (whole, cut))
-    same = all(np.array_equal(a[name], b[name]) for name in a) and set(a) == set(b)
-    return same and steps_logged(cut) == STEPS + 1, said
+    same = set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a)
+    return same and steps_logged(cut) == steps + 1, killed
 
 
 def main() -> int:
@@ -100,8 +98,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        same, said = trial(options.times, options.seed, Path(folder))
-    print("\n".join(said))
+        same, killed = trial(options.times, options.seed, Path(folder))
+    print("killed after rows", *killed)
     print("the same weights" if same else "OTHER WEIGHTS")
     return 0 if same else 1
 
