@@ -85,7 +85,7 @@ def feed_of(
 def score_of(recipe: Recipe, workers: Workers) -> Score | None:
     """mIoU on episodes of the classes that choose the checkpoint; None if nothing is scored."""
     run = recipe.run
-    if run.validate_every < 1:
+    if run.select == "last":
         return None
     split = "novel" if run.select == "novel" else "validation"
     dataset = open_data(recipe.data, split, transform=Letterbox(recipe.data.side))

@@ -43,10 +43,12 @@ def _toyshop(data: DataConfig, split: str) -> ToyshopSet:
     if split == "train":
         labels, count, seed, about = parts.base, sizes.per_class, 0, parts.base
     else:
-        wanted = {"validation": parts.validation}.get(split, parts.novel)
-        labels, count, seed, about = wanted, sizes.novel_per_class, 1, None
-    if not labels:
-        raise ValueError("split 'validation' with held_out=0: expected at least 1 base class")
+        # No validation scene may show a novel class, not even standing about.
+        known = parts.base + parts.validation
+        labels, about = {"validation": (parts.validation or known, known)}.get(
+            split, (parts.novel, None)
+        )
+        count, seed = sizes.novel_per_class, 1
     return ToyshopSet(Atlas.load(), labels, count, seed, about, data.side)
 
 
@@ -82,6 +84,11 @@ def _folder(data: DataConfig, split: str, shots: int, transform: Transform | Non
 
     names = ClassFolder(data.root).classes
     parts = split_classes(len(names), data.fold, data.held_out)
+    if split == "validation" and not parts.validation:
+        raise ValueError(
+            "a folder has no images apart from those that train: expected classes to select a "
+            "checkpoint by (data.held_out=1 or more), or run.select=last"
+        )
     wanted = {"train": parts.base, "validation": parts.validation}.get(split, parts.novel)
     return ClassFolder(data.root, [names[i] for i in wanted], shots, transform)
 

@@ -32,7 +32,8 @@ class DataConfig:
     see TrainingEpisodes; keep: decoded images on the "device", in "memory", decoded anew by a
     "loader", or "auto", the first that fits (on the CPU the loader); canvas: pixels a side of a
     kept image (None: the data set's largest); workers: processes of the loader; held_out: base
-    classes that training leaves out, to select a checkpoint by.
+    classes that training leaves out, to select a checkpoint by (0: all base classes select it, in
+    images that training does not see).
     """
 
     name: str = "pascal"
@@ -54,30 +55,25 @@ class RunConfig:
 
     seed: of the initial weights and of everything drawn; epochs: decides train.steps by the number
     of images (None: train.steps counts); save_every: steps between states to resume from;
-    log_every: steps between rows of the log; validate_every: steps between scores (0: never),
-    over this many episodes; select: keep the best checkpoint by "validation" classes (base
-    classes held out), take the "last", or select by "novel" classes, which flatters the result.
+    log_every: steps between rows of the log; select: keep the best checkpoint by "validation" (base
+    classes, see DataConfig.held_out), take the "last" and score nothing, or choose by "novel"
+    classes, which flatters the result; validate_every: steps between scores, over so many episodes.
     """
 
     seed: int = 0
     epochs: int | None = None
     save_every: int = 500
     log_every: int = 20
-    validate_every: int = 0
+    validate_every: int = 1000
     validate_episodes: int = 200
-    select: Literal["validation", "last", "novel"] = "last"
+    select: Literal["validation", "last", "novel"] = "validation"
 
     def __post_init__(self) -> None:
-        for name in ("save_every", "log_every", "validate_episodes"):
+        for name in ("save_every", "log_every", "validate_every", "validate_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name}={getattr(self, name)!r}: expected at least 1")
         if self.select not in SELECTIONS:
             raise ValueError(f"run.select={self.select!r}: expected one of {SELECTIONS}")
-        if self.select != "last" and self.validate_every < 1:
-            raise ValueError(
-                f"run.select={self.select!r} with validate_every={self.validate_every}: expected "
-                "steps between scores, such as run.validate_every=1000"
-            )
 
 
 @dataclass(frozen=True)
@@ -88,13 +84,6 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     run: RunConfig = field(default_factory=RunConfig)
-
-    def __post_init__(self) -> None:
-        if self.run.select == "validation" and self.data.held_out < 1:
-            raise ValueError(
-                "run.select='validation' with data.held_out=0: expected base classes to select by, "
-                "such as data.held_out=3, or run.select='last'"
-            )
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""

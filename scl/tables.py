@@ -55,6 +55,17 @@ FUSION_NAMES = {
 }
 
 
+# Recipe -> the table of the paper, and the row in it (method, backbone), that it stands for.
+ROWS_OF_RECIPES = {
+    "pascal-canet": (1, "CANet", "resnet50"),
+    "pascal-scl-canet": (1, "ours-SCL (CANet)", "resnet50"),
+    "pascal-pfenet": (1, "PFENet", "resnet50"),
+    "pascal-scl-pfenet": (1, "ours-SCL (PFENet)", "resnet50"),
+    "coco-pfenet": (2, "PFENet", "resnet101"),
+    "coco-scl-pfenet": (2, "ours-SCL (PFENet)", "resnet101"),
+}
+
+
 class Row(NamedTuple):
     """A row of a table of the paper: what it is called, our runs, and the quoted scores."""
 
@@ -281,6 +292,27 @@ def published_table(
     return "\n\n".join([published.source(number), table, *published.notes(number)])
 
 
+def own_scores(number: int, results: Path = RESULTS) -> dict[str, dict[tuple[str, str], str]]:
+    """Our evaluations for a table of the paper: two columns, as published_table takes them.
+
+    They are results/benchmarks/RECIPE-fFOLD-SHOTSshot.json, written by `python -m scl evaluate
+    --out`; a mean over fewer than four folds says so.
+    """
+    measure = "fb_iou" if number == 3 else "miou"
+    found: dict[tuple[str, int], list[float]] = {}
+    for path in sorted((results / "benchmarks").glob("*.json")):
+        named = re.fullmatch(r"(.+)-f[0-3]-([15])shot", path.stem)
+        if named and ROWS_OF_RECIPES.get(named[1], (0,))[0] == (2 if number == 2 else 1):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found.setdefault((named[1], int(named[2])), []).append(100 * record[measure])
+    columns: dict[str, dict[tuple[str, str], str]] = {"here, 1-shot": {}, "here, 5-shot": {}}
+    for (recipe, shots), scores in found.items():
+        note = "" if len(scores) == FOLDS else f" ({len(scores)} of {FOLDS} folds)"
+        row = ROWS_OF_RECIPES[recipe][1:]
+        columns[f"here, {shots}-shot"][row] = f"{np.mean(scores):.1f}{note}"
+    return columns
+
+
 def paper_reading(name: str, results: Path = RESULTS) -> str:
     """What such a table shows against its first row, in words; one Markdown line each."""
     table = PAPER_TABLES[name]
@@ -474,6 +506,9 @@ def fill(text: str, results: Path = RESULTS) -> str:
     makers |= {f"paper {n}": lambda n=n: paper_table(n, results) for n in PAPER_TABLES}
     makers |= {f"paper {n} reading": lambda n=n: paper_reading(n, results) for n in PAPER_TABLES}
     makers |= {f"published {n}": lambda n=n: published_table(n) for n in published.TABLES}
+    makers |= {
+        f"own {n}": lambda n=n: published_table(n, own_scores(n, results)) for n in published.TABLES
+    }
     makers["published references"] = published.references
     for name, make in makers.items():
         start, end = f"<!-- table {name} -->", "<!-- end -->"

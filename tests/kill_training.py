@@ -46,6 +46,7 @@ def command(photos: Path, out: Path, steps: int) -> list[str]:
         return [*start, "--resume", str(out)]
     changes = ["data.name=folder", "data.side=64", "data.workers=0", "train.batch=4"]
     changes += ["data.augment=pfenet", "model.dropout=0.5", "run.save_every=3", "run.log_every=1"]
+    changes += ["run.select=last"]
     flags = ["--config", "toyshop-small", "--root", str(photos), "--steps", str(steps)]
     return [*start, *flags, "--out", str(out), "--set", *changes]
 

@@ -26,6 +26,7 @@ from trees import (
 )
 
 from scl.benchmarks import Letterbox, Pascal5i, files
+from scl.benchmarks.items import wanted_classes
 from scl.benchmarks.pascal import find_tree, pascal_classes, training_names
 from scl.benchmarks.pictures import open_picture, read_label_map
 from scl.episode import EpisodeSampler, load_episode
@@ -93,8 +94,9 @@ def test_held_out_base_classes_leave_the_training(root):
     validation = Pascal5i(root, 0, "validation", held_out=1)
     assert set(validation.labels) == {5} and len(validation) == 2
     assert set(Pascal5i(root, 0, "train", held_out=1).labels) == set(range(6, 20))
-    with pytest.raises(ValueError, match="held_out=0: expected at least 1"):
-        Pascal5i(root, 0, "validation")
+    with pytest.raises(ValueError, match="usable images"):
+        Pascal5i(root, 0, "validation")  # all fifteen base classes, and few are in this tree
+    assert wanted_classes("validation", 20, 0, 0, "contiguous") == tuple(range(5, 20))
 
 
 def test_novel_pixels_in_training_images_are_background_and_their_images_stay(root):

@@ -21,7 +21,14 @@ from scl.recipe import DataConfig, read_recipe
 from scl.stream import TrainingEpisodes
 from tests.kill_training import ROOT, paint_photos, trial
 
-TINY = ["data.name=folder", "data.side=64", "data.workers=0", "train.batch=4", "run.log_every=1"]
+TINY = [
+    "data.name=folder",
+    "data.side=64",
+    "data.workers=0",
+    "train.batch=4",
+    "run.log_every=1",
+    "run.select=last",
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,8 @@ def test_three_kills_change_nothing(tmp_path):
 def test_a_run_leaves_checkpoints_a_log_and_what_it_was_asked(photos, tmp_path, capsys):
     out = tmp_path / "run"
     changes = ["data.held_out=1", "run.validate_every=3", "run.validate_episodes=4"]
-    assert main(arguments(photos, out, *changes, "run.select=validation")) == 0
+    changes += ["run.select=validation"]
+    assert main(arguments(photos, out, *changes)) == 0
     assert "best mIoU" in capsys.readouterr().out
     with (out / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -111,6 +119,7 @@ def test_two_processes_learn_what_one_learns(photos, tmp_path):
     """Gradients are averaged: with no ignored pixel, the same up to rounding; scores are equal."""
     rates = ["train.optimiser=sgd", "train.lr=0.01", "train.schedule=constant"]
     changes = [*rates, "data.held_out=1", "run.validate_every=6", "run.validate_episodes=7"]
+    changes += ["run.select=validation"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for name, extra in (("one", []), ("two", several)):
@@ -134,7 +143,7 @@ def test_epochs_decide_the_steps():
 def test_the_score_is_that_of_the_novel_classes_where_they_select(photos):
     changes = [*TINY, f"data.root={str(photos)!r}", "run.validate_every=1"]
     plan = read_recipe("toyshop-small", [*changes, "run.select=novel", "run.validate_episodes=3"])
-    assert score_of(read_recipe("toyshop-small"), Workers()) is None
+    assert score_of(read_recipe("toyshop-small", ["run.select=last"]), Workers()) is None
     score = score_of(plan, Workers())
     from scl.baselines import all_foreground
     from tests.helpers import TinyBackbone

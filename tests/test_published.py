@@ -1,10 +1,14 @@
 """The paper's Tables 1 to 3: quoted whole, consistent but for what is named, and printed."""
 
+import json
+
 import pytest
 
 from scl import published, tables
 from scl.__main__ import main
 from scl.folds import FOLDS
+from scl.recipe import recipes
+from scl.tables import ROWS_OF_RECIPES, own_scores, published_table
 
 EVERY = [(number, row) for number, table in published.TABLES.items() for row in table.rows]
 SCL = {
@@ -138,3 +142,38 @@ def test_a_table_that_is_not_there_is_one_kind_line(number, capsys):
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
     assert "there are Tables 1, 2 and 3" in said.err
+
+
+def test_our_evaluations_stand_beside_the_published_rows(tmp_path):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+
+    def put(name, miou, fb_iou=0.5):
+        (folder / f"{name}.json").write_text(json.dumps({"miou": miou, "fb_iou": fb_iou}))
+
+    assert not any(own_scores(1, tmp_path).values())
+    for fold in range(4):
+        put(f"pascal-scl-pfenet-f{fold}-1shot", 0.6 + fold / 100, 0.7)
+    put("pascal-canet-f2-5shot", 0.5)
+    put("coco-pfenet-f0-1shot", 0.3)
+    put("notes", 0.9)
+    scl, canet = ("ours-SCL (PFENet)", "resnet50"), ("CANet", "resnet50")
+    assert own_scores(1, tmp_path) == {
+        "here, 1-shot": {scl: "61.5"},
+        "here, 5-shot": {canet: "50.0 (1 of 4 folds)"},
+    }
+    assert own_scores(2, tmp_path)["here, 1-shot"] == {
+        ("PFENet", "resnet101"): "30.0 (1 of 4 folds)"
+    }
+    assert own_scores(3, tmp_path)["here, 1-shot"] == {scl: "70.0"}
+    table = published_table(1, own_scores(1, tmp_path))
+    (row,) = [r for r in table.splitlines() if "ours-SCL (PFENet)" in r and r.startswith("|")]
+    assert row.endswith("| 61.5 |  |")
+
+
+@pytest.mark.parametrize("recipe", ROWS_OF_RECIPES)
+def test_every_recipe_of_the_paper_has_its_row(recipe):
+    table, method, backbone = ROWS_OF_RECIPES[recipe]
+    assert published.published_row(table, method, backbone)
+    assert recipe in recipes()
+    assert all(name in ROWS_OF_RECIPES for name in recipes() if not name.startswith("toyshop"))

@@ -212,7 +212,8 @@ def test_changes_override_a_recipe():
         ("model.method=sgm", "'scl'"),
         ("model.rules=mine", "'paper'"),
         ("model.depth=50", "depth"),
-        ("run.select=validation", "validate_every"),
+        ("run.select=best", "'validation'"),
+        ("run.validate_every=0", "at least 1"),
         ("train.schedule=cosine", "one-cycle"),
     ],
 )

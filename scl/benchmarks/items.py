@@ -26,15 +26,15 @@ Areas = Mapping[Hashable, Mapping[int, int]]
 def wanted_classes(
     split: str, classes: int, fold: int, held_out: int, grouping: str
 ) -> tuple[int, ...]:
-    """The classes of a split: base, base held out, or novel ("test" is another word for it)."""
+    """The classes of a split: base, validation, or novel ("test" is another word for it).
+
+    Validation classes are the base classes held out from training, or, if none is, all of them (in
+    images that training does not see).
+    """
     check_split(split)
     parts = split_classes(classes, fold, held_out, grouping)
-    if split == "validation" and not held_out:
-        raise ValueError(
-            "split='validation' with held_out=0: expected at least 1 base class; pass the same "
-            "held_out to the training split, which then leaves these classes out"
-        )
-    return {"train": parts.base, "validation": parts.validation}.get(split, parts.novel)
+    validation = parts.validation or parts.base
+    return {"train": parts.base, "validation": validation}.get(split, parts.novel)
 
 
 def check_split(split: str) -> None:

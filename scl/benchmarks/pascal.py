@@ -152,8 +152,9 @@ class Pascal5i(ItemSet):
 
     root: a folder with VOC 2012 and SBD (see find_tree); split: "train" (base classes in SBD's and
     VOC's training images; those that also show novel classes are kept, with these as background),
-    "novel" or "test" (novel classes in VOC's validation images), "validation" (held_out base
-    classes in VOC's validation images, to choose settings by; training leaves these classes out);
+    "novel" or "test" (novel classes in VOC's validation images), "validation" (base classes
+    in VOC's validation images, to choose settings by: the `held_out` ones, which training leaves
+    out, or all if held_out is 0);
     shots: every class must have images for episodes of so many supports; transform: changes image
     and mask together; download: fetch and unpack the archives that were not unpacked here before.
     Every mask is read at the start, to know which classes it shows.
