@@ -66,6 +66,12 @@ class AugmentConfig:
         if self.retries < 0:
             raise ValueError(f"retries={self.retries!r}: expected 0 or more")
 
+    @property
+    def random(self) -> bool:
+        """Whether it leaves anything to chance."""
+        chances = self.rotation_chance + self.blur_chance + self.flip_chance
+        return chances > 0 or self.scale != (1.0, 1.0) or self.resize == "own"
+
     def frame(self, height: int, width: int, share: float) -> tuple[int, int]:
         """Height and width after scaling; share: 0 gives the lowest factor, 1 the highest."""
         low, high = self.scale
@@ -203,17 +209,20 @@ def _crop(
 ) -> Transform:
     """The first crop that keeps enough of the foreground, or the one that keeps most.
 
-    tries: [t, 2] in 0..1, one crop each. All are judged at once.
+    tries: [t, 2] in 0..1, one crop each.
     """
     spare = np.array(whole.frame) - config.size
     first = np.where((spare < 0) & config.centre, -(-spare // 2), 0)
     corners = first + np.floor(tries * (np.maximum(spare, 0) + 1)).astype(int)
     chosen = 0
     if foreground is not None and len(tries) > 1 and spare.max() > 0:
-        row_column = _forward(whole, foreground.places)[:, ::-1] + 0.5
-        after = row_column >= corners[:, None]
-        before = row_column < corners[:, None] + config.size
-        kept = (after & before).all(axis=2).mean(axis=1)
+        points = _forward(whole, foreground.places).T[::-1, None] + 0.5  # [2, 1, n] row, column
+        for judged in (corners[:1], corners):  # most often the first will do
+            low = judged.T[:, :, None].astype(float)
+            rows, columns = (points >= low) & (points < low + config.size)
+            kept = (rows & columns).mean(axis=1)
+            if kept[0] >= config.keep:
+                break
         chosen = int(np.argmax(kept >= config.keep if kept.max() >= config.keep else kept))
     top, left = corners[chosen].tolist()
     return replace(whole, top=top, left=left)
@@ -361,12 +370,15 @@ def _nearest(masks: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, chosen: Sequence[bool]) -> Tensor:
-    """Blur the chosen ones of the images [N, 3, s, s]."""
+    """Blur the chosen ones of the images [N, 3, s, s], in place."""
     index = np.flatnonzero(chosen)
     if len(index):
         place = send(index, images.device)
         # Whole grey levels times whole 256ths add up without rounding, on every device.
         kernel = send(np.outer(GAUSSIAN, GAUSSIAN).astype(np.float32) / 256, images.device)
         padded = F.pad(images[place], (2, 2, 2, 2), mode="reflect")
-        images[place] = F.conv2d(padded, kernel.expand(3, 1, 5, 5), groups=3)
+        # All images as the channels of one: ten times as fast on a CPU as image by image.
+        planes = padded.flatten(0, 1)[None]
+        blurred = F.conv2d(planes, kernel.expand(planes.shape[1], 1, 5, 5), groups=planes.shape[1])
+        images[place] = blurred.reshape(len(index), *images.shape[1:])
     return images

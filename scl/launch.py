@@ -17,8 +17,16 @@ from scl.metric import count_pixels, mean_iou
 from scl.model import SCL
 from scl.open_data import open_data
 from scl.parallel import Workers, gathered, torchrun
-from scl.pixels import PixelBank, Steps, place_for
-from scl.recipe import Recipe
+from scl.pixels import (
+    SHARE,
+    EpisodeImages,
+    PixelBank,
+    PixelBatch,
+    episode_loader,
+    free_gib,
+    memory_gib,
+)
+from scl.recipe import DataConfig, Recipe
 from scl.runner import Batches, Progress, Run, Score, resumed, start
 from scl.stream import TrainingEpisodes
 from scl.train import Images
@@ -63,23 +71,60 @@ def feed_of(
     device: torch.device,
     progress: bool = False,
 ) -> Batches:
-    """The batches of a run, from any step on."""
+    """The batches of a run, from any step on: from kept images, or from a loader."""
     data, batch = recipe.data, recipe.train.batch
     if data.augment not in AUGMENTS:
         raise ValueError(f"data.augment={data.augment!r}: expected one of {tuple(AUGMENTS)}")
-    configs = tuple(replace(c, size=data.side) for c in AUGMENTS[data.augment])
-    canvas = data.canvas or CANVAS.get(data.name, data.side)
-    steps = Steps(dataset, episodes, configs, batch, workers.share(batch), canvas)
-    place = place_for(dataset, canvas, data.keep, device)
-    bank = None if place is None else PixelBank(dataset, canvas, place, progress)
+    support, query = (replace(c, size=data.side) for c in AUGMENTS[data.augment])
+    canvas, share = data.canvas or CANVAS.get(data.name, data.side), workers.share(batch)
+    bank = keep(dataset, data, canvas, device, progress)
+
+    def places(step: int) -> list[int]:
+        return [step * batch + place for place in share]
+
+    def kept(step: int) -> PixelBatch:
+        own = places(step)
+        generators = [episodes.augmenter(place) for place in own]
+        return bank.episodes([episodes[place] for place in own], support, generators, query)
 
     def from_step(first: int) -> Iterator[Images]:
         left = range(first, recipe.train.steps)
-        if bank is None:
-            return steps.loader(left, data.workers, pin=device.type == "cuda")
-        return (bank.batch(steps, step) for step in left)
+        if bank is not None:
+            return (one_shot(kept(step)) for step in left)
+        images = EpisodeImages(dataset, episodes, canvas, support, episodes.augmenter, query)
+        pin = device.type == "cuda"
+        return map(one_shot, episode_loader(images, map(places, left), data.workers, pin))
 
     return from_step
+
+
+def keep(
+    dataset: Dataset, data: DataConfig, canvas: int, device: torch.device, progress: bool
+) -> PixelBank | None:
+    """The decoded images where data.keep wants them; None where a loader decodes them.
+
+    "auto" keeps them on the GPU or in memory if training is on a GPU and they fit.
+    """
+    if data.keep == "loader" or (data.keep == "auto" and device.type == "cpu"):
+        return None
+    if data.keep not in ("auto", "device", "memory"):
+        raise ValueError(
+            f"data.keep={data.keep!r}: expected 'auto', 'device', 'memory' or 'loader'"
+        )
+    place = torch.device("cpu") if data.keep == "memory" else device
+    try:
+        return PixelBank(dataset, canvas, place, progress=progress)
+    except ValueError:
+        if data.keep == "auto" and memory_gib(dataset, canvas) > SHARE * free_gib(device):
+            return None
+        raise
+
+
+def one_shot(batch: PixelBatch) -> Images:
+    """Episodes of one support as a training step takes them."""
+    return Images(
+        batch.support_images[:, 0], batch.support_masks[:, 0], batch.query_images, batch.query_masks
+    )
 
 
 def score_of(recipe: Recipe, workers: Workers) -> Score | None:

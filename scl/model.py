@@ -242,7 +242,7 @@ class SCL(nn.Module):
         mask = shrink_mask(masks.flatten(0, 1), maps.mid.shape[-2:], self.rules)
         features = self.head.reduce(maps.mid.flatten(0, 1), "support")
         guide = self.self_guide(features, mask)
-        ones = features.new_ones(*shots)
+        ones = torch.ones(shots, device=masks.device)  # single precision, autocast or not
         return Support(
             features.unflatten(0, shots),
             mask.unflatten(0, shots),

@@ -90,14 +90,3 @@ def square(
         small = mask.resize((width, height), Image.Resampling.NEAREST)
         labels[:height, :width] = np.asarray(small) > 127
     return pixels, labels
-
-
-def shrunk(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image [H, W, 3] and labels [H, W], both uint8, with no side above `side` pixels."""
-    height, width = mask.shape
-    if max(height, width) <= side:
-        return image, mask
-    size = _fit(width, height, side)
-    pixels = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-    labels = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(pixels), np.asarray(labels)

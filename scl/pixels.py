@@ -1,188 +1,372 @@
-"""Training images: decoded anew by a loader's workers, or once and kept where training happens.
+"""Images kept decoded, and episodes cut from them: what training on images reads.
 
-Both ways give the same batches. Kept images are uint8 on square canvases, in memory or on the GPU,
-and are augmented there in one go, so that no step waits for a decoder.
+Two ways to the same batches: a PixelBank holds every image in memory, in RAM or on the GPU; an
+episode_loader decodes images when they are needed, in processes of its own. Given the same
+episodes, generators and side, both make the same PixelBatch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
-from scl.augment import AugmentConfig, Foreground, Transform, apply, draw, send
-from scl.episode import Dataset
-from scl.photos import shrunk
-from scl.stream import TrainingEpisodes
-from scl.train import Images
+from scl.augment import NONE, AugmentConfig, Foreground, Transform, apply, draw, each, send
+from scl.episode import Dataset, EpisodeIndex
+from scl.vectors import IGNORE
 
 GIB = 2**30
-# A kept data set takes at most this part of what is free: training needs the rest.
-PART = 0.6
+
+# Of the memory that is free, so much may be taken without asking.
+SHARE = 0.5
+
+# So many items, evenly spread, tell how large a data set's images are.
+PROBED = 32
 
 
-class Steps(TorchDataset):
-    """The batches of a training by their step; images are decoded and augmented when asked for.
+class PixelBatch(NamedTuple):
+    """B episodes as images.
 
-    configs: what happens to supports and to queries; batch: episodes a step; places: those of
-    them that this process takes; side: S, pixels of the canvas; larger images are shrunk to it.
+    support_images: [B, K, 3, s, s] in 0..1; support_masks: [B, K, s, s] uint8 with 0, 1, 255;
+    query_images: [B, 3, s, s]; query_masks: [B, s, s]; labels: [B].
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        episodes: TrainingEpisodes,
-        configs: tuple[AugmentConfig, AugmentConfig],
-        batch: int,
-        places: Sequence[int],
-        side: int,
-    ):
-        self.dataset, self.episodes, self.configs = dataset, episodes, configs
-        self.batch, self.places, self.side = batch, places, side
+    support_images: Tensor
+    support_masks: Tensor
+    query_images: Tensor
+    query_masks: Tensor
+    labels: Tensor
 
-    def items(self, step: int) -> list[tuple[int, AugmentConfig, np.random.Generator]]:
-        """Support and query of every episode of a step, with what augments them."""
-        found = []
-        for place in (step * self.batch + p for p in self.places):
-            episode, generator = self.episodes[place], self.episodes.augmenter(place)
-            pair = (episode.supports[0], episode.query)
-            found += [(item, c, generator) for item, c in zip(pair, self.configs, strict=True)]
-        return found
-
-    def __getitem__(self, step: int) -> Images:
-        """The one-shot episodes of a step."""
-        wanted = self.items(step)
-        images = torch.zeros(len(wanted), 3, self.side, self.side, dtype=torch.uint8)
-        masks = torch.zeros(len(wanted), self.side, self.side, dtype=torch.uint8)
-        sizes, transforms = [], []
-        for place, (item, config, generator) in enumerate(wanted):
-            image, mask = shrunk(*self.dataset[item], self.side)
-            sizes.append(_lay(images[place], masks[place], image, mask))
-            transforms.append(draw(config, *mask.shape, Foreground.of(mask), generator))
-        return as_episodes(*apply(images, masks, torch.tensor(sizes), transforms))
-
-    def loader(self, steps: range, workers: int = 0, pin: bool = False) -> Iterator[Images]:
-        """Batches of these steps in order, made by worker processes ahead of time."""
-        return iter(DataLoader(self, None, sampler=steps, num_workers=workers, pin_memory=pin))
+    def to(self, device: torch.device | str) -> PixelBatch:
+        """The same episodes on another device; from pinned memory without waiting."""
+        return PixelBatch(*(x.to(device, non_blocking=True) for x in self))
 
 
-def _lay(canvas: Tensor, labels: Tensor, image: np.ndarray, mask: np.ndarray) -> tuple[int, int]:
-    """Put an image and its mask at the top left of their canvases; returns their size."""
+def join(batches: Sequence[PixelBatch]) -> PixelBatch:
+    """Several batches as one."""
+    return PixelBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+# ------------------------------------------------------------------- reading items
+
+
+class Item(NamedTuple):
+    """One item of a data set: image [h, w, 3] uint8 and mask [h, w] uint8 with 0, 1, 255."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def load_item(dataset: Dataset, index: int, side: int | None) -> Item:
+    """Decode an item, and shrink it if its longer side has more than `side` pixels.
+
+    An object never gets lost by shrinking: the last of it stays as one pixel.
+    """
+    image, mask = dataset[index]
+    if image.dtype != np.uint8 or image.shape != (*mask.shape, 3) or mask.dtype != np.uint8:
+        raise ValueError(
+            f"item {index}: image {image.shape} of {image.dtype}, mask {mask.shape} of "
+            f"{mask.dtype}: expected H x W x 3 and H x W, both uint8"
+        )
+    strange = mask[(mask > 1) & (mask != IGNORE)]
+    if len(strange):
+        raise ValueError(
+            f"item {index}: the mask holds {strange[0]}: expected 0, 1 and {IGNORE} alone; a "
+            "grey-level mask needs '(mask > 127)' first"
+        )
     height, width = mask.shape
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    canvas[:, :height, :width] = pixels.to(canvas.device)
-    labels[:height, :width] = torch.from_numpy(np.array(mask)).to(labels.device)
-    return height, width
+    if side is None or max(height, width) <= side:
+        return Item(image, mask)
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    if (mask == 1).any() and not (small == 1).any():
+        places = np.argwhere(mask == 1)
+        place = (places[len(places) // 2] + 0.5) / mask.shape * small.shape
+        small[tuple(place.astype(int))] = 1
+    return Item(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)), small)
 
 
-def as_episodes(images: Tensor, masks: Tensor) -> Images:
-    """[2B, ...], support and query by turns, as B episodes."""
-    return Images(images[::2], masks[::2], images[1::2], masks[1::2])
+def _canvas(pixels: np.ndarray, side: int, fill: int) -> np.ndarray:
+    """[h, w] or [h, w, 3] at the top left of [side, side] or [3, side, side]."""
+    canvas = np.full((*pixels.shape[2:], side, side), fill, np.uint8)
+    canvas[..., : pixels.shape[0], : pixels.shape[1]] = np.moveaxis(pixels, (0, 1), (-2, -1))
+    return canvas
 
 
-class PixelBank:
-    """Every image of a data set, decoded once and kept as uint8.
+# ------------------------------------------------------------------------- memory
 
-    side: S, pixels of the canvas; larger images are shrunk to fit. device: where they are kept.
-    images: [M, 3, S, S]; image_of: [items], the image of each item (items of two classes may
-    share one); masks: [items, S, S] with 0, 1, 255; sizes: [items, 2], height and width in pixels.
+
+def memory_gib(dataset: Dataset, side: int | None = None) -> float:
+    """GiB that a PixelBank of a data set takes; nothing is loaded but a few items.
+
+    side: as in PixelBank; None: the longest found among 32 items. Images are counted once where
+    `dataset.sources` names one photograph for several items.
     """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        side: int,
-        device: torch.device | str = "cpu",
-        progress: bool = True,
-    ):
-        count, slots = len(dataset.labels), slots_of(dataset)
-        self.images = torch.zeros(len(set(slots)), 3, side, side, dtype=torch.uint8, device=device)
-        self.masks = torch.zeros(count, side, side, dtype=torch.uint8, device=device)
-        self.image_of = torch.tensor(slots, device=device)
-        self.sizes = torch.zeros(count, 2, dtype=torch.int64)
-        self.foregrounds: list[Foreground] = []
-        seen: set[int] = set()
-        for item in tqdm(range(count), desc="decoding", disable=not progress, leave=False):
-            image, mask = shrunk(*dataset[item], side)
-            canvas = torch.zeros_like(self.images[0])
-            self.sizes[item] = torch.tensor(_lay(canvas, self.masks[item], image, mask))
-            if slots[item] in seen and not torch.equal(self.images[slots[item]], canvas):
-                raise ValueError(
-                    f"item {item} shows its image otherwise than an earlier item of the same "
-                    "file: a transform that differs by item cannot be kept; use keep='loader'"
-                )
-            seen.add(slots[item])
-            self.images[slots[item]] = canvas
-            self.foregrounds.append(Foreground.of(mask))
-
-    def batch(self, steps: Steps, step: int) -> Images:
-        """The one-shot episodes of a step, the same as Steps gives."""
-        wanted = steps.items(step)
-        transforms = [self._draw(*one) for one in wanted]
-        items = torch.tensor([item for item, _, _ in wanted])
-        place = send(items, self.masks.device)
-        images = self.images[self.image_of[place]]
-        return as_episodes(*apply(images, self.masks[place], self.sizes[items], transforms))
-
-    def _draw(self, item: int, config: AugmentConfig, generator) -> Transform:
-        height, width = self.sizes[item].tolist()
-        return draw(config, height, width, self.foregrounds[item], generator)
+    count = len(dataset.labels)
+    if side is None:
+        probed = np.unique(np.linspace(0, count - 1, min(count, PROBED)).astype(int))
+        side = max(max(dataset[int(i)][1].shape) for i in probed)
+    images = len({_source(dataset, i) for i in range(count)})
+    return (3 * images + count) * side**2 / GIB
 
 
-def slots_of(dataset: Dataset) -> list[int]:
-    """For each item the number of its image: items of one and the same file share it."""
-    numbers: dict[object, int] = {}
-    slots = []
-    for item in range(len(dataset.labels)):
-        sources = dataset.sources(item)
-        # A scene made of several sources is its own image.
-        key = next(iter(sources)) if len(sources) == 1 else ("item", item)
-        slots.append(numbers.setdefault(key, len(numbers)))
-    return slots
-
-
-def memory_gib(dataset: Dataset, side: int) -> float:
-    """What a PixelBank of this canvas takes, in GiB."""
-    slots = slots_of(dataset)
-    return (3 * len(set(slots)) + len(slots)) * side**2 / GIB
+def _source(dataset: Dataset, index: int) -> object:
+    """What items that may show the same image have in common: the one photograph behind them."""
+    names = dataset.sources(index)
+    return names if len(names) == 1 else index
 
 
 def free_gib(device: torch.device) -> float:
-    """Memory that is free on a device (of the CPU: in the machine), in GiB."""
+    """GiB that are free on a device; where nobody knows, infinity."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / GIB
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
-    except (ValueError, OSError, AttributeError):  # not every system says
-        return 0.0
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024 / GIB
+    except (OSError, StopIteration):  # not Linux: all memory there is
+        if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+            return float("inf")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
-def place_for(dataset: Dataset, side: int, keep: str, device: torch.device) -> torch.device | None:
-    """Where to keep the images of a data set; None: nowhere, a loader decodes them.
+def choose_home(need: float, device: torch.device, budget: float | None = None) -> torch.device:
+    """Where `need` GiB are kept: the device if its budget allows, else RAM if that has room.
 
-    keep: "device", "memory" or "loader"; "auto" takes the GPU or else the memory, if they fit and
-    training is on a GPU, and the loader on the CPU.
+    budget: GiB of the device's memory (None: half of what is free).
     """
-    places = {"device": [device], "memory": [torch.device("cpu")], "loader": []}
-    if keep != "auto" and keep not in places:
-        raise ValueError(f"keep={keep!r}: expected 'auto', {', '.join(map(repr, places))}")
-    if keep == "auto":
-        wanted = [device, torch.device("cpu")] if device.type == "cuda" else []
-    else:
-        wanted = places[keep]
-    needed = memory_gib(dataset, side) if wanted else 0.0
-    for place in wanted:
-        if needed <= PART * free_gib(place):
-            return place
-    if wanted and keep != "auto":
+    allowed = SHARE * free_gib(device) if budget is None else budget
+    if need <= allowed:
+        return device
+    ram = torch.device("cpu")
+    if device.type != "cpu" and need <= SHARE * free_gib(ram):
+        return ram
+    raise ValueError(
+        f"decoded images need {need:.2f} GiB and {device} has {allowed:.2f} GiB for them: pass a "
+        "smaller side, raise budget_gib, or read with episode_loader, which keeps nothing"
+    )
+
+
+# --------------------------------------------------------------------------- bank
+
+
+class PixelBank:
+    """Every image of a data set decoded once and kept, with the mask of every item.
+
+    side: pixels a side of the canvas that an image lies on, top left, shrunk if it is larger
+    (None: the longest side of all images, so nothing is shrunk). device: where batches are made.
+    The bank is kept there too if it takes no more than `budget_gib` (None: half of what is free);
+    if not, in RAM, from where each batch's images are sent (a warning says so); if that is too
+    small as well, a ValueError says what to do.
+
+    Items that name the same one photograph as their source share its image if they do decode to
+    the same pixels, which a transform of the data set may prevent; otherwise each keeps its own.
+    images: [M, 3, S, S] uint8; masks: [items, S, S] uint8, 255 outside of the image; slots:
+    [items], which image an item shows; sizes: [items, 2], height and width within the canvas.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        side: int | None = None,
+        device: torch.device | str = "cpu",
+        budget_gib: float | None = None,
+        progress: bool = True,
+    ):
+        self.device = torch.device(device)
+        choose_home(memory_gib(dataset, side), self.device, budget_gib)
+        images, masks, self.slots = _decode(dataset, side, progress)
+        self.side = side or max(max(mask.shape) for mask in masks)
+        self.sizes = np.array([mask.shape for mask in masks])
+        self.foregrounds = [Foreground.of(mask) for mask in masks]
+        need = (3 * len(images) + len(masks)) * self.side**2 / GIB
+        home = choose_home(need, self.device, budget_gib)
+        if home != self.device:
+            warnings.warn(
+                f"{need:.1f} GiB of decoded images are too many for {self.device}: they stay in "
+                "RAM, and each batch is sent; a smaller side or a larger budget_gib avoids that",
+                stacklevel=2,
+            )
+        self.images = _canvases(images, self.side, 0, home)
+        self.masks = _canvases(masks, self.side, IGNORE, home)
+
+    @property
+    def gib(self) -> float:
+        """GiB that images and masks take."""
+        return (self.images.nbytes + self.masks.nbytes) / GIB
+
+    def episodes(
+        self,
+        episodes: Sequence[EpisodeIndex],
+        config: AugmentConfig = NONE,
+        generator: np.random.Generator | Sequence[np.random.Generator] | None = None,
+        query_config: AugmentConfig | None = None,
+    ) -> PixelBatch:
+        """Episodes of one K as a batch on the bank's device, augmented.
+
+        generator: one for each episode, on which alone its augmentation depends, or one for all in
+        turn; None where the configurations leave nothing to chance. query_config: what may happen
+        to queries (None: the same as to supports).
+        """
+        if len({len(e.supports) for e in episodes}) != 1:
+            raise ValueError(
+                f"{len(episodes)} episodes with {sorted({len(e.supports) for e in episodes})} "
+                "supports: expected at least one episode, and as many supports in each"
+            )
+        configs = config, query_config or config
+        generators = each(_given(generator, configs), len(episodes))
+        chosen = np.array([_items(episode) for episode in episodes])
+        transforms = [
+            transform
+            for items, own in zip(chosen, generators, strict=True)
+            for transform in _draw_episode(configs, self.sizes[items], self._objects(items), own)
+        ]
+        flat = chosen.ravel()
+        images, masks = self._take(self.images, self.slots[flat]), self._take(self.masks, flat)
+        labels = torch.tensor([episode.label for episode in episodes])
+        return _batch(images, masks, self.sizes[flat], transforms, labels)
+
+    def _objects(self, items: np.ndarray) -> list[Foreground]:
+        return [self.foregrounds[i] for i in items]
+
+    def _take(self, kept: Tensor, index: np.ndarray) -> Tensor:
+        """Rows of what is kept, on the bank's device."""
+        return send(kept[send(index, kept.device)], self.device)
+
+
+def _decode(
+    dataset: Dataset, side: int | None, progress: bool
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """All different images, the mask of every item, and which image [items] each item shows."""
+    images, masks, slots = [], [], []
+    seen: dict[object, list[int]] = {}
+    every = range(len(dataset.labels))
+    for index in tqdm(every, desc="images", disable=not progress, leave=False):
+        image, mask = load_item(dataset, index, side)
+        alike = seen.setdefault(_source(dataset, index), [])
+        slot = next((s for s in alike if np.array_equal(images[s], image)), len(images))
+        if slot == len(images):
+            images.append(image)
+            alike.append(slot)
+        masks.append(mask)
+        slots.append(slot)
+    return images, masks, np.array(slots)
+
+
+def _canvases(arrays: list, side: int, fill: int, device: torch.device) -> Tensor:
+    """Arrays on canvases of one size; the list is emptied, so that nothing is kept twice."""
+    shape = (len(arrays), *arrays[0].shape[2:], side, side)
+    kept = torch.empty(shape, dtype=torch.uint8, device=device)
+    for place in range(len(arrays)):
+        kept[place] = torch.from_numpy(_canvas(arrays[place], side, fill))
+        arrays[place] = None
+    return kept
+
+
+# ------------------------------------------------------------------------- loader
+
+
+class EpisodeImages(torch.utils.data.Dataset):
+    """Episodes by their place, decoded when asked for: one is a PixelBatch with B = 1.
+
+    episodes: what gives the EpisodeIndex of a place (a list, or scl.stream.TrainingEpisodes);
+    side: of the canvas, as in PixelBank (whose `side` makes the same batches); augmenter: the
+    generator of a place; None where the configurations leave nothing to chance.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        episodes: Sequence[EpisodeIndex],
+        side: int,
+        config: AugmentConfig = NONE,
+        augmenter: Callable[[int], np.random.Generator] | None = None,
+        query_config: AugmentConfig | None = None,
+    ):
+        self.dataset, self.episodes, self.side = dataset, episodes, side
+        self.configs, self.augmenter = (config, query_config or config), augmenter
+        _given(augmenter, self.configs)
+
+    def __getitem__(self, place: int) -> PixelBatch:
+        episode = self.episodes[place]
+        items = [load_item(self.dataset, i, self.side) for i in _items(episode)]
+        sizes = np.array([item.mask.shape for item in items])
+        generator = self.augmenter(place) if self.augmenter else _given(None, self.configs)
+        objects = [Foreground.of(item.mask) for item in items]
+        transforms = _draw_episode(self.configs, sizes, objects, generator)
+        images = np.stack([_canvas(item.image, self.side, 0) for item in items])
+        masks = np.stack([_canvas(item.mask, self.side, IGNORE) for item in items])
+        images, masks = torch.from_numpy(images), torch.from_numpy(masks)
+        return _batch(images, masks, sizes, transforms, torch.tensor([episode.label]))
+
+
+def episode_loader(
+    images: EpisodeImages, batches: Iterable[Sequence[int]], workers: int = 0, pin: bool = False
+) -> DataLoader:
+    """PixelBatches on the CPU, one for each of `batches`, which hold the places of episodes.
+
+    workers: processes that decode and augment (0: this one); pin: into memory from which
+    PixelBatch.to a CUDA device need not wait.
+    """
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        collate_fn=join,
+        num_workers=workers,
+        pin_memory=pin,
+        generator=torch.Generator(),  # or starting it would draw from the global one
+    )
+
+
+# ----------------------------------------------------------------- shared by both
+
+
+def _items(episode: EpisodeIndex) -> list[int]:
+    """The items of an episode, supports first."""
+    return [*episode.supports, episode.query]
+
+
+def _given(generator, configs: Sequence[AugmentConfig]):
+    """The generator, or one that decides nothing where there is none and nothing to decide."""
+    if generator is None and any(config.random for config in configs):
         raise ValueError(
-            f"keep={keep!r}: the images take {needed:.1f} GiB, and {free_gib(wanted[0]):.1f} GiB "
-            f"are free, of which {PART:.0%} may be used: lower data.canvas, or use keep='loader'"
+            "this augmentation needs random numbers: pass a numpy generator for each episode"
         )
-    return None
+    return np.random.default_rng(0) if generator is None else generator
+
+
+def _draw_episode(
+    configs: tuple[AugmentConfig, AugmentConfig],
+    sizes: np.ndarray,
+    objects: Sequence[Foreground],
+    generator: np.random.Generator,
+) -> list[Transform]:
+    """Draw for the supports of an episode, in their order, then for its query."""
+    own = [configs[0]] * (len(objects) - 1) + [configs[1]]
+    return [
+        draw(config, int(height), int(width), foreground, generator)
+        for config, (height, width), foreground in zip(own, sizes, objects, strict=True)
+    ]
+
+
+def _batch(
+    images: Tensor,
+    masks: Tensor,
+    sizes: np.ndarray,
+    transforms: Sequence[Transform],
+    labels: Tensor,
+) -> PixelBatch:
+    """Samples of B episodes, [B * (K + 1), ...], augmented and told apart."""
+    pictures, marks = apply(images, masks, sizes, transforms)
+    pictures, marks = (x.unflatten(0, (len(labels), -1)) for x in (pictures, marks))
+    labels = send(labels, images.device)
+    return PixelBatch(pictures[:, :-1], marks[:, :-1], pictures[:, -1], marks[:, -1], labels)

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ from safetensors.torch import load_file
 
 from scl.__main__ import main
 from scl.episode import EpisodeSampler
-from scl.launch import AUGMENTS, episode_miou, score_of, with_steps
+from scl.launch import episode_miou, feed_of, keep, score_of, with_steps
 from scl.open_data import open_data
 from scl.parallel import Workers
-from scl.pixels import Steps
-from scl.recipe import DataConfig, read_recipe
+from scl.recipe import read_recipe
 from scl.stream import TrainingEpisodes
 from tests.kill_training import ROOT, paint_photos, trial
 
@@ -105,14 +105,42 @@ def test_the_shipped_recipes_are_listed(capsys):
     assert "pascal-scl-pfenet" in capsys.readouterr().out
 
 
-def test_two_processes_take_the_same_episodes_as_one(photos):
-    dataset = open_data(DataConfig("folder", str(photos), side=64), "train")
+def feed(photos, keep: str, among: Workers | None = None, **data):
+    changes = [f"data.{name}={value}" for name, value in data.items()]
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *changes])
+    plan = replace(plan, data=replace(plan.data, keep=keep, augment="pfenet"))
+    dataset = open_data(plan.data, "train")
     episodes = TrainingEpisodes(EpisodeSampler(dataset), 0)
-    configs = AUGMENTS["pfenet"]
-    whole = Steps(dataset, episodes, configs, 4, Workers().share(4), 64)[3]
-    halves = [Steps(dataset, episodes, configs, 4, Workers(r, 2).share(4), 64)[3] for r in range(2)]
+    return feed_of(dataset, plan, episodes, among or Workers(), torch.device("cpu"))
+
+
+def test_kept_and_decoded_images_train_alike(photos):
+    kept, decoded = feed(photos, "memory")(2), feed(photos, "loader")(2)
+    helped = feed(photos, "loader", workers=2)(2)
+    for _ in range(3):
+        batches = [next(kept), next(decoded), next(helped)]
+        for one, *others in zip(*batches, strict=True):
+            assert all(torch.equal(one, other) for other in others)
+    assert batches[0].query.shape == (4, 3, 64, 64)
+
+
+def test_two_processes_take_the_same_episodes_as_one(photos):
+    whole = next(feed(photos, "memory")(3))
+    halves = [next(feed(photos, "memory", Workers(rank, 2))(3)) for rank in range(2)]
     for one, parts in zip(whole, zip(*halves, strict=True), strict=True):
         assert torch.equal(one, torch.cat(parts))
+
+
+def test_images_are_kept_where_they_fit(photos, monkeypatch):
+    data = replace(read_recipe("toyshop-small", TINY).data, root=str(photos))
+    dataset, cpu = open_data(data, "train"), torch.device("cpu")
+    assert keep(dataset, data, 64, cpu, False) is None
+    assert keep(dataset, replace(data, keep="memory"), 64, cpu, False).side == 64
+    monkeypatch.setattr("scl.pixels.free_gib", lambda device: 1e-9)
+    with pytest.raises(ValueError, match="episode_loader"):
+        keep(dataset, replace(data, keep="memory"), 64, cpu, False)
+    with pytest.raises(ValueError, match="'loader'"):
+        keep(dataset, replace(data, keep="disk"), 64, cpu, False)
 
 
 def test_two_processes_learn_what_one_learns(photos, tmp_path):

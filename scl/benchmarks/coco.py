@@ -201,8 +201,8 @@ class Coco20i(ItemSet):
     root: a folder with train2014, val2014 and annotations; split: "train" (base classes in the
     training images), "novel" or "test" (novel classes in the validation images), "validation"
     (base classes in the validation images: the `held_out` ones, which training leaves out, or
-    all); grouping: "contiguous" is the other division in the literature (0..19, 20..39, ...); year: the images,
-    "2014" in the literature; shots, transform, download: as in Pascal5i.
+    all); grouping: "contiguous" is the other division in the literature (0..19, 20..39, ...); year:
+    the images, "2014" in the literature; shots, transform, download: as in Pascal5i.
 
     A mask is the union of a class's objects. Where the class was annotated as a crowd, too many to
     outline, pixels are 255 unless an outlined object covers them: neither answer would be wrong.
