@@ -86,9 +86,9 @@ class AugmentConfig:
 # The whole image, its longer side `size`, as scl.photos.square places it.
 NONE = AugmentConfig()
 
-# As released, for supports and queries alike. Released and different: what leaves the image's
-# frame by rotation is cut off (here it stays where there is room), and if no crop keeps 85 %
-# the last is taken (here the best).
+# As released, for supports and queries alike: a crop, and up to 31 more if it keeps too little.
+# What differs: released, what leaves the image's frame by rotation is cut off (here it stays where
+# there is room), and if no crop keeps 85 % the last is taken (here the best).
 PFENET = AugmentConfig(
     size=473,
     resize="own",

@@ -111,9 +111,10 @@ def keep(
         raise ValueError(
             f"data.keep={data.keep!r}: expected 'auto', 'device', 'memory' or 'loader'"
         )
-    place = torch.device("cpu") if data.keep == "memory" else device
+    # A budget of nothing keeps the images in memory and still augments on the GPU.
+    budget = 0.0 if data.keep == "memory" and device.type == "cuda" else None
     try:
-        return PixelBank(dataset, canvas, place, progress=progress)
+        return PixelBank(dataset, canvas, device, budget, progress)
     except ValueError:
         if data.keep == "auto" and memory_gib(dataset, canvas) > SHARE * free_gib(device):
             return None

@@ -139,20 +139,25 @@ def free_gib(device: torch.device) -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
-def choose_home(need: float, device: torch.device, budget: float | None = None) -> torch.device:
-    """Where `need` GiB are kept: the device if its budget allows, else RAM if that has room.
+def room(device: torch.device, budget: float | None = None) -> dict[torch.device, float]:
+    """GiB that a bank may take where it may be kept: on the device, else in RAM.
 
-    budget: GiB of the device's memory (None: half of what is free).
+    budget: of the device's memory (None: half of what is free).
     """
-    allowed = SHARE * free_gib(device) if budget is None else budget
-    if need <= allowed:
-        return device
     ram = torch.device("cpu")
-    if device.type != "cpu" and need <= SHARE * free_gib(ram):
-        return ram
+    first = SHARE * free_gib(device) if budget is None else budget
+    return {device: first} if device == ram else {device: first, ram: SHARE * free_gib(ram)}
+
+
+def choose_home(need: float, rooms: dict[torch.device, float]) -> torch.device:
+    """The first device with room for `need` GiB."""
+    for device, gib in rooms.items():
+        if need <= gib:
+            return device
+    found = " and ".join(f"{gib:.2f} GiB on {device}" for device, gib in rooms.items())
     raise ValueError(
-        f"decoded images need {need:.2f} GiB and {device} has {allowed:.2f} GiB for them: pass a "
-        "smaller side, raise budget_gib, or read with episode_loader, which keeps nothing"
+        f"decoded images need {need:.2f} GiB, and there is room for {found}: pass a smaller side, "
+        "raise budget_gib, or read with episode_loader, which keeps nothing"
     )
 
 
@@ -183,13 +188,15 @@ class PixelBank:
         progress: bool = True,
     ):
         self.device = torch.device(device)
-        choose_home(memory_gib(dataset, side), self.device, budget_gib)
+        # Before decoding, which fills the memory that is counted here.
+        rooms = room(self.device, budget_gib)
+        choose_home(memory_gib(dataset, side), rooms)
         images, masks, self.slots = _decode(dataset, side, progress)
         self.side = side or max(max(mask.shape) for mask in masks)
         self.sizes = np.array([mask.shape for mask in masks])
         self.foregrounds = [Foreground.of(mask) for mask in masks]
         need = (3 * len(images) + len(masks)) * self.side**2 / GIB
-        home = choose_home(need, self.device, budget_gib)
+        home = choose_home(need, rooms)
         if home != self.device:
             warnings.warn(
                 f"{need:.1f} GiB of decoded images are too many for {self.device}: they stay in "
