@@ -91,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     table.set_defaults(call=_table)
 
     _data_parser(commands.add_parser("data", help="fetch or verify the published benchmarks"))
+    _evaluate_parser(
+        commands.add_parser("evaluate", help="score a checkpoint as the paper does; can go on")
+    )
+    _predict_parser(
+        commands.add_parser("predict", help="find an object in photographs, shown one with a mask")
+    )
     return parser
 
 
@@ -112,6 +118,50 @@ def _data_parser(data: argparse.ArgumentParser) -> None:
     for action in (fetch, check):
         action.add_argument("--root", type=Path, required=True, help="folder of the data set")
         action.add_argument("--year", default="2014", choices=("2014", "2017"), help="of COCO")
+
+
+def _evaluate_parser(evaluate: argparse.ArgumentParser) -> None:
+    """python -m scl evaluate."""
+    add = evaluate.add_argument
+    add("--data", required=True, choices=("pascal", "coco", "fss", "folder", "toyshop"))
+    add("--root", help="folder of the data set")
+    add("--fold", type=int, help="0 to 3; without one, all classes of a folder")
+    add("--split", default="novel", choices=("novel", "test", "validation", "train"))
+    add("--held-out", type=int, default=0, help="base classes of --split validation")
+    add("--grouping", default="interleaved", choices=("interleaved", "contiguous"), help="of COCO")
+    add("--shots", type=int, help="supports of an episode (default: 1)")
+    add("--episodes", type=int, help="of each seed (default: 1000)")
+    add("--seeds", type=int, help="how many (default: 5)")
+    given = evaluate.add_mutually_exclusive_group()
+    given.add_argument("--episodes-file", type=Path, metavar="FILE", help="replay these episodes")
+    given.add_argument("--write-episodes", type=Path, metavar="FILE", help="write them down")
+    add("--out", type=Path, help="record to write, and to go on with (default: named after all)")
+    add("--batch", type=int, default=1, help="episodes that go through the model together")
+    add("--workers", type=int, default=2, help="threads that read images")
+    _model_arguments(evaluate)
+    evaluate.set_defaults(call=_evaluate)
+
+
+def _predict_parser(predict: argparse.ArgumentParser) -> None:
+    """python -m scl predict."""
+    add = predict.add_argument
+    support = {"action": "append", "required": True, "metavar": "IMAGE:MASK"}
+    add("--support", **support, help="a photograph and its mask, white on black; repeat for more")
+    add("--query", nargs="+", type=Path, required=True, help="photographs to find the object in")
+    add("--out", type=Path, required=True, help="folder for a mask and an overlay of each")
+    add("--overwrite", action="store_true")
+    _model_arguments(predict)
+    predict.set_defaults(call=_predict)
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every use of a checkpoint needs."""
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
+    add("--resize", choices=("exact", "released", "native"), help="see scl.fit_size.Fit")
+    add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
+    add("--fusion", default="cross", choices=("cross", "average", "vectors"))
+    add("--device", default="auto", help="auto, cpu or cuda")
 
 
 def _atlas(options: argparse.Namespace) -> None:
@@ -271,6 +321,142 @@ def _verify(options: argparse.Namespace) -> int:
     )
     print(report.text())
     return 0 if report.ok else 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from scl.parallel import torchrun
+    from scl.protocol import evaluate_protocol, report
+
+    try:
+        model, out = _opened(options), options.out or _named_after(options)
+        dataset, config, episodes = _plan(options)
+        with torchrun(options.device) as (workers, device):
+            record = evaluate_protocol(
+                model,
+                dataset,
+                config,
+                out,
+                device,
+                episodes=episodes,
+                batch=options.batch,
+                workers=options.workers,
+            )
+            if workers.first:
+                print(f"{report(record)}\nwritten to {out}")
+    except KeyboardInterrupt as stop:
+        print(f"scl: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _named_after(options: argparse.Namespace) -> Path:
+    """A record's name that tells what was evaluated, in the current folder."""
+    fold = "" if options.fold is None else f"-f{options.fold}"
+    listed = options.episodes_file.stem if options.episodes_file else f"k{options.shots or 1}"
+    return Path(f"{options.checkpoint.stem}-{options.data}{fold}-{options.split}-{listed}.json")
+
+
+def _plan(options: argparse.Namespace) -> tuple:
+    """The data set, the protocol and the episodes to evaluate."""
+    from scl.protocol import ProtocolConfig, draw_episodes, read_episodes, write_episodes
+
+    dataset, episodes, known = _data_set(options), None, {}
+    if options.episodes_file:
+        episodes = read_episodes(options.episodes_file, dataset)
+        some = next(iter(episodes.values()))
+        known = {"episodes": len(some), "seeds": tuple(episodes), "shots": len(some[0].supports)}
+    seeds = None if options.seeds is None else tuple(range(options.seeds))
+    asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
+    known |= {name: value for name, value in asked.items() if value is not None}
+    config = ProtocolConfig(**known, fusion=options.fusion, fit=_fit(options))
+    if options.write_episodes:
+        episodes = draw_episodes(dataset, config)
+        print(f"wrote {write_episodes(options.write_episodes, dataset, episodes)}")
+    return dataset, config, episodes
+
+
+def _data_set(options: argparse.Namespace):
+    """The images and masks of one split, at their original size."""
+    from scl.benchmarks import ClassFolder
+    from scl.experiments import Protocol
+    from scl.open_data import open_data
+    from scl.recipe import DataConfig
+
+    shots = 1 if options.shots is None else options.shots
+    if options.data == "folder" and options.fold is None:
+        if options.root is None:
+            raise ValueError("--data folder needs --root: the folder of class folders")
+        return ClassFolder(options.root, shots=shots)
+    if options.fold is None and options.data != "fss":
+        raise ValueError(f"--data {options.data} needs --fold: 0, 1, 2 or 3")
+    data = DataConfig(
+        name=options.data,
+        root=options.root,
+        fold=options.fold or 0,
+        grouping=options.grouping,
+        # Toyshop's scenes have no size of their own and are composed at the network's.
+        side=_side(options, Protocol().size),
+        held_out=options.held_out,
+    )
+    return open_data(data, options.split, shots)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from scl.predict import describe, predict_files, split_pair
+
+    supports = [split_pair(text) for text in options.support]
+    model = _opened(options)
+    try:
+        done = predict_files(
+            model,
+            supports,
+            options.query,
+            options.out,
+            _fit(options),
+            options.fusion,
+            options.overwrite,
+            options.device,
+        )
+    except KeyboardInterrupt:
+        print(f"scl: interrupted; what is done is in {options.out}", file=sys.stderr)
+        return 130
+    print(describe(done, supports))
+    for error in done.failed.values():
+        print(f"scl: left out: {error}", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def _opened(options: argparse.Namespace):
+    """The model of --checkpoint; says so if its backbone never learned to see."""
+    from scl.checkpoint import open_model, random_backbone
+
+    model, name = open_model(options.checkpoint), random_backbone(options.checkpoint)
+    if name:
+        print(
+            f"scl: warning: the backbone of {options.checkpoint} ({name}) has random weights: its "
+            "scores say little; train with weights='IMAGENET1K_V1'",
+            file=sys.stderr,
+        )
+    return model
+
+
+def _fit(options: argparse.Namespace):
+    """How images are brought to the network."""
+    from scl.experiments import Protocol
+    from scl.fit_size import Fit
+
+    if getattr(options, "data", None) == "toyshop":
+        return Fit(_side(options, Protocol().size), options.resize or "native")
+    return Fit(_side(options, 473), options.resize or "exact")
+
+
+def _side(options: argparse.Namespace, default: int) -> int:
+    """Pixels a side: as asked for, else as trained, else the default."""
+    from scl.checkpoint import trained_side
+
+    if options.side is not None:
+        return options.side
+    return trained_side(options.checkpoint) or default
 
 
 if __name__ == "__main__":

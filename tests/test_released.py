@@ -35,6 +35,7 @@ MODELS = {
 EPISODE = random_task(1, 2, (33, 41))
 
 
+@lru_cache(maxsize=3)
 def made(name: str) -> tuple[SCL, dict[str, torch.Tensor]]:
     """A model of the shape of a released one, and weights under the released names."""
     head, backbone, stride, guided = MODELS[name]
@@ -45,7 +46,6 @@ def made(name: str) -> tuple[SCL, dict[str, torch.Tensor]]:
     return model, released_state(model, head, "s:")
 
 
-@lru_cache
 def canet_state() -> dict[str, torch.Tensor]:
     """The smallest: a released CANet has no fourth layer."""
     return made("scl_canet")[1]
@@ -82,6 +82,8 @@ def test_a_released_model_is_recognised_filled_and_runs(name):
     assert not loaded.training and loaded.backbone.inputs == "normalised"
     assert loaded.rules == (RELEASED_PFENET if head == "pfenet" else RELEASED_CANET)
     assert loaded.guidance.vectors == (("pri", "aux") if guided else ("s",))
+    if backbone.endswith("pfenet"):
+        assert loaded.head._sizes((60, 60)) == [(60, 60), (30, 30), (15, 15), (8, 8)]
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     assert {key: value.shape for key, value in loaded.state_dict().items()} == shapes
     assert sorted(x.sum().item() for x in state.values() if x.dim() == 1) == sorted(
@@ -122,8 +124,6 @@ def test_the_pyramid_follows_the_map_or_is_given():
     assert model.head._sizes((30, 30)) == [(60, 60), (30, 30), (15, 15), (8, 8)]
     given = load_released(state, ppm_scales=(11, 6, 4, 2))
     assert given.head._sizes((30, 30)) == [(11, 11), (6, 6), (4, 4), (2, 2)]
-    _, state = made("pfenet")
-    assert load_released(state).head._sizes((60, 60)) == [(60, 60), (30, 30), (15, 15), (8, 8)]
 
 
 @pytest.mark.parametrize("name", ["scl_pfenet_vgg", "scl_canet"])
