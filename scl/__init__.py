@@ -5,6 +5,10 @@ Data flow one way:
     toyshop, photos -> datasets -> episode -> backbones -> heads (vectors) -> model (fusion)
     -> bank -> train (losses), evaluate (metric)
 
+At full size and on real data: `benchmarks` (PASCAL-5^i, COCO-20^i, FSS-1000), `augment`, `pixels`,
+`recipe`, `runner` and `launch` train; `protocol`, `fit_size` and `predict` use what was trained;
+`released` reads the released code's checkpoints.
+
 Stored results: `experiments` says what is run, `runs` computes it, `tables` prints it, and `kept`
 brings a stored head back. The chapters' own measurements are in `explore` (what vectors find),
 `gradients`, `several_shots` and `intervals`; `looks` holds those behind the explorers. `draw`,

@@ -324,10 +324,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from scl.parallel import torchrun
-    from scl.protocol import evaluate_protocol, report
-
     try:
+        from scl.parallel import torchrun
+        from scl.protocol import evaluate_protocol, report
+
         model, out = _opened(options), options.out or _named_after(options)
         dataset, config, episodes = _plan(options)
         with torchrun(options.device) as (workers, device):
@@ -402,13 +402,12 @@ def _data_set(options: argparse.Namespace):
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from scl.predict import describe, predict_files, split_pair
-
-    supports = [split_pair(text) for text in options.support]
-    model = _opened(options)
     try:
+        from scl.predict import describe, predict_files, split_pair
+
+        supports = [split_pair(text) for text in options.support]
         done = predict_files(
-            model,
+            _opened(options),
             supports,
             options.query,
             options.out,

@@ -57,7 +57,8 @@ class RunConfig:
     of images (None: train.steps counts); save_every: steps between states to resume from;
     log_every: steps between rows of the log; select: keep the best checkpoint by "validation" (base
     classes, see DataConfig.held_out), take the "last" and score nothing, or choose by "novel"
-    classes, which flatters the result; validate_every: steps between scores, over so many episodes.
+    classes, which flatters the result; validate_every: steps between scores, over so many episodes;
+    tensorboard: write the log's rows for TensorBoard, too, which has to be installed.
     """
 
     seed: int = 0
@@ -67,6 +68,7 @@ class RunConfig:
     validate_every: int = 1000
     validate_episodes: int = 200
     select: Literal["validation", "last", "novel"] = "validation"
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("save_every", "log_every", "validate_every", "validate_episodes"):

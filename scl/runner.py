@@ -73,13 +73,15 @@ class Run:
         self.workers = workers or Workers()
         self.model = model or build_model(recipe.model, recipe.run.seed)
         self.trainer = Trainer(self.model, recipe.train, device)
-        self.at = Progress()
+        self.at, self.board = Progress(), None
+        self._boards = recipe.run.tensorboard and self.workers.first
 
     def train(self, progress: bool = True) -> Progress:
         """Every step that is left; returns the final progress."""
         self.at = self._load()
         if self.workers.first:
             self._trim_log()
+        self.board = _board(self.folder, self.at.step) if self._boards else None
         started, steps = time.perf_counter() - self.at.seconds, self.recipe.train.steps
         bar = steps_shown(range(self.at.step, steps), progress and self.workers.first)
         with bar:
@@ -91,6 +93,8 @@ class Run:
         self.model.eval()
         if self.workers.first:
             self._save_model("last")
+        if self.board:
+            self.board.close()
         return self.at
 
     # ------------------------------------------------------------ after a step
@@ -126,6 +130,7 @@ class Run:
             self.folder / name,
             self.recipe.run.seed,
             overwrite=True,
+            side=self.recipe.data.side,
         )
 
     # ----------------------------------------------------------------- the log
@@ -145,6 +150,9 @@ class Run:
             if new:
                 writer.writeheader()
             writer.writerow(row)
+        for name, value in row.items() if self.board else ():
+            if name != "step" and value != "":
+                self.board.add_scalar(name, value, self.at.step)
 
     def _trim_log(self) -> None:
         """Drop the rows behind the state: those steps are taken again."""
@@ -189,6 +197,18 @@ class Run:
             raise ValueError(
                 f"{path} is no state of this run ({error}): restore it, or remove it to start anew"
             ) from None
+
+
+def _board(folder: Path, step: int):
+    """A writer for TensorBoard, which forgets what it has beyond a step."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "run.tensorboard=true needs the package tensorboard: install it, or leave it out "
+            "(log.csv has the same rows)"
+        ) from None
+    return SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,6 +176,30 @@ def test_a_row_cut_in_half_is_dropped(tmp_path, undisturbed):
     path.write_text(path.read_text()[:-9])
     run_in(tmp_path, recipe()).train(progress=False)
     assert rows(tmp_path) == undisturbed[1]
+
+
+def test_tensorboard_gets_the_rows_of_the_log_where_it_is_installed(tmp_path, monkeypatch):
+    told = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            told.append(("begin", purge_step))
+
+        def add_scalar(self, name, value, step):
+            told.append((name, step))
+
+        def close(self):
+            told.append(("end", None))
+
+    plan = recipe(run=replace(recipe().run, tensorboard=True))
+    name = "torch.utils.tensorboard"
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(SummaryWriter=Writer))
+    run_in(tmp_path / "a", plan).train(progress=False)
+    assert told[0] == ("begin", 1) and told[-1] == ("end", None)
+    assert [step for name, step in told if name == "total"] == list(range(1, STEPS + 1))
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match="log.csv"):
+        run_in(tmp_path / "b", plan).train(progress=False)
 
 
 # ------------------------------------------------------------------ recipes
