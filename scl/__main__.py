@@ -344,7 +344,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             if workers.first:
                 print(f"{report(record)}\nwritten to {out}")
     except KeyboardInterrupt as stop:
-        print(f"scl: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"scl: {str(stop) or 'interrupted before the first episode'}", file=sys.stderr)
         return 130
     return 0
 

@@ -82,14 +82,16 @@ def check_images(images: Tensor, role: str, shape: str, dimensions: int) -> None
         raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected {shape}")
     if images.is_meta and images.is_floating_point():
         return
-    largest = images.max() if images.numel() else torch.zeros(())
+    if not images.numel():
+        raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected at least one")
+    if images.is_floating_point() and not torch.isfinite(images).all():
+        raise ValueError(f"{role} images hold NaN or infinity: expected numbers in 0..1")
+    largest = images.max()
     if not images.is_floating_point() or largest > 16:
         raise ValueError(
             f"{role} images are {images.dtype} with values up to {largest:g}: expected "
             "floats in 0..1; grey levels 0..255 need '.float() / 255' first"
         )
-    if not torch.isfinite(images).all():
-        raise ValueError(f"{role} images hold NaN or infinity: expected numbers in 0..1")
 
 
 def check_query(images: Tensor, backbone: object = None, dtype: torch.dtype | None = None) -> None:
@@ -110,6 +112,8 @@ def check_support(
             f"support masks have shape {tuple(masks.shape)}: expected [B, K, H, W]; "
             "one episode of one shot is [1, 1, H, W]"
         )
+    if masks.shape[1] < 1:
+        raise ValueError("K = 0 supports: at least one image with its mask is needed")
     if isinstance(images, Tensor):
         check_images(images, "support", "[B, K, 3, H, W]", 5)
         _check_fit(images, "support", backbone, dtype)
@@ -124,8 +128,6 @@ def check_support(
             f"{leading} support images for {tuple(masks.shape[:2])} masks [B, K]: "
             "expected one mask for each image"
         )
-    if masks.shape[1] < 1:
-        raise ValueError("K = 0 supports: at least one image with its mask is needed")
     check_masks(masks, "support")
     if masks.is_meta:
         return
@@ -190,6 +192,11 @@ def group_supports(
         mask = mask[None] if mask.dim() == 2 else mask
         mask = mask[:, 0] if mask.dim() == 4 and mask.shape[1] == 1 else mask
         groups.append((image.unsqueeze(1), mask.unsqueeze(1)))
+    counts = sorted({len(image) for image, _ in groups})
+    if len(counts) > 1:
+        raise ValueError(
+            f"support images for {counts} episodes: expected as many in each of the K tensors"
+        )
     if len({(i.shape, m.shape, m.dtype) for i, m in groups}) > 1:
         return groups
     return [tuple(torch.cat(column, dim=1) for column in zip(*groups, strict=True))]

@@ -9,6 +9,7 @@ prior. Full-size systems are other parameters of the same classes.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -241,10 +242,12 @@ class PFENetHead(nn.Module):
 
     def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Cells of each scale for a map of this size."""
-        return [
-            (s, s) if isinstance(s, int) else tuple(max(1, math.ceil(s * side)) for side in size)
-            for s in self.scales
-        ]
+
+        def cells(scale: float, side: int) -> int:
+            whole = isinstance(scale, Integral)
+            return int(scale) if whole else max(1, math.ceil(scale * side))
+
+        return [tuple(cells(scale, side) for side in size) for scale in self.scales]
 
     def _decode(
         self,

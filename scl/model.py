@@ -67,7 +67,8 @@ class SCL(nn.Module):
     def train(self, mode: bool = True) -> SCL:
         """Training or evaluation mode; the backbone stays in the latter (rule statistics)."""
         super().train(mode)
-        if self.rules.statistics == "batch":
+        # A backbone without normalisation has no statistics to choose.
+        if self.rules.statistics == "batch" and hasattr(self.backbone, "batch_statistics"):
             self.backbone.batch_statistics(mode)
         return self
 
@@ -225,6 +226,11 @@ class SCL(nn.Module):
         groups = [(images, masks)]
         if not isinstance(images, Maps):
             groups = group_supports(images, masks)
+        elif self.head.hint == "prior" and images.masked is None:
+            raise ValueError(
+                "support maps without high-level maps under the mask: PFENet's prior needs them; "
+                "make the maps by encode(images, masks)"
+            )
         for some, their_masks in groups:
             check_support(some, their_masks, self.backbone, _precision(self))
         count = sum(m.shape[1] for _, m in groups)
@@ -322,6 +328,12 @@ class SCL(nn.Module):
             if self.zooms != (1.0,):
                 raise ValueError(f"zooms={self.zooms}: expected the query as images, not as maps")
             return [query]
+        smallest = int(min(query.shape[-2:]) * min(self.zooms))
+        if smallest < 1:
+            raise ValueError(
+                f"zooms={self.zooms} leave no pixel of a query of {tuple(query.shape[-2:])}: "
+                "expected a larger query, or larger zooms"
+            )
         return [self.encode(_zoom(query, zoom)) for zoom in self.zooms]
 
     def _for_queries(self, support: Support, b: int) -> tuple[Tensor, Tensor]:

@@ -175,14 +175,17 @@ def load_released(
     if released.head == "pfenet":
         # VGG's maps are half as fine, and the released pyramid is the same.
         finest = 2.0 if released.backbone == "vgg16_bn" else 1.0
-        changes["scales"] = ppm_scales or tuple(finest / 2**i for i in range(4))
-    config = full_size(
-        released.head,
-        released.backbone,
-        SELF_GUIDED if released.scl else V_S,
-        rules,
-        **{"d": released.d, "stride": released.stride, "inputs": inputs, **changes},
-    )
+        changes.setdefault("scales", ppm_scales or tuple(finest / 2**i for i in range(4)))
+    elif ppm_scales is not None:
+        raise ValueError(f"ppm_scales={ppm_scales!r}: CANet has no pyramid; leave it out")
+    own = {"d": released.d, "stride": released.stride, "inputs": inputs}
+    guidance = SELF_GUIDED if released.scl else V_S
+    try:
+        config = full_size(released.head, released.backbone, guidance, rules, **{**own, **changes})
+    except TypeError as error:
+        raise ValueError(
+            f"{error}: expected fields of ModelConfig that a checkpoint leaves open"
+        ) from None
     model = build_model(config, inner=True)
     _fill(model, state, key_map(model, released.head), strict)
     return model.eval()
@@ -218,6 +221,8 @@ def _some(keys: Sequence[str]) -> str:
 
 def _read(source: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict from a file or a mapping, without the wrappers of a training script."""
+    if not isinstance(source, (str, Path, Mapping)):
+        raise ValueError(f"{type(source).__name__}: expected a path or a state dict")
     state = source if isinstance(source, Mapping) else _open(Path(source))
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):

@@ -80,6 +80,7 @@ class Run:
         """Every step that is left; returns the final progress."""
         self.at = self._load()
         if self.workers.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._trim_log()
         self.board = _board(self.folder, self.at.step) if self._boards else None
         started, steps = time.perf_counter() - self.at.seconds, self.recipe.train.steps

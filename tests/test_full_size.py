@@ -5,7 +5,6 @@ Backbones are the real ones, with random weights; heads are those of `full_size`
 
 import math
 import os
-import pickle
 import urllib.request
 import warnings
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from scl.backbones import BACKBONES, ResNet, build_backbone, vgg
 from scl.backbones.weights import torchvision_state
 from scl.build import ModelConfig, build_model, full_size
 from scl.model import SCL, Maps
-from scl.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
+from scl.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
 from tests.helpers import TinyBackbone, random_task, tiny_model
 
 torch.set_num_threads(1)
@@ -370,7 +369,7 @@ class Trap:
 
 def test_a_cached_file_with_code_in_it_is_not_run(offline, tmp_path):
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, offline / "resnet50-0676ba61.pth")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match="Weights only load failed"):
         torchvision_state("resnet50", "IMAGENET1K_V1")
     assert not (tmp_path / "sprung").exists()
 
@@ -704,3 +703,51 @@ def test_maps_with_the_wrong_count_of_masks_are_refused():
     maps = Maps(*(m.unflatten(0, (2, 2)) for m in flat))
     with pytest.raises(ValueError, match=r"\(2, 2\) support images for \(2, 1\) masks"):
         model.condition(maps, TASK[1][:, :1])
+
+
+def test_an_empty_batch_is_refused_in_words():
+    model = tiny_model("canet")
+    images, masks, query, _ = random_task(1, 2)
+    support = model.condition(images, masks)
+    with pytest.raises(ValueError, match="at least one"):
+        model.segment(support, query[:0])
+    with pytest.raises(ValueError, match="at least one"):
+        model.condition(images[:0], masks[:0])
+
+
+def test_lists_of_several_batches_are_refused_in_words():
+    model = tiny_model("canet")
+    images, masks, _, _ = random_task(2, 2)
+    with pytest.raises(ValueError, match="as many in each"):
+        model.condition([images[:, 0], images[0, 1]], [masks[:, 0], masks[0, 1]])
+
+
+def test_zooms_that_leave_nothing_are_refused_in_words():
+    model = tiny_model("canet")
+    images, masks, query, _ = random_task(1, 1)
+    model.zooms = (0.01, 1.0)
+    with pytest.raises(ValueError, match="zooms"):
+        model.segment(model.condition(images, masks), query)
+
+
+def test_a_backbone_of_the_protocol_alone_serves_every_preset():
+    for name, rules in PRESETS.items():
+        head = "canet" if name == "released_canet" else "pfenet"
+        model = tiny_model(head, rules=rules).train()
+        assert not model.eval().training
+
+
+def test_support_maps_of_a_query_are_refused_in_words():
+    model = tiny_model("pfenet")
+    images, masks, _, _ = random_task(1, 1)
+    maps = model.encode(images[:, 0])
+    with pytest.raises(ValueError, match="encode"):
+        model.condition(Maps(maps.mid[:, None], maps.high[:, None]), masks)
+
+
+def test_infinity_is_called_by_its_name():
+    model = tiny_model("canet")
+    images, masks, _, _ = random_task(1, 1)
+    images[0, 0, 0, 0, 0] = float("inf")
+    with pytest.raises(ValueError, match="infinity"):
+        model.condition(images, masks)

@@ -696,6 +696,15 @@ def test_evaluate_interrupted_says_how_to_go_on(head, cups, tmp_path, monkeypatc
     assert record_of(tmp_path / "a.json") == record_of(tmp_path / "b.json")
 
 
+def test_evaluate_interrupted_at_the_start_says_so(head, cups, tmp_path, monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(protocol, "draw_episodes", interrupted)
+    assert run(*evaluation(head, cups, tmp_path / "a.json")) == 130
+    assert capsys.readouterr().err == "scl: interrupted before the first episode\n"
+
+
 def test_a_command_of_many_shots_killed_goes_on(head, cups, tmp_path):
     """The real command, in a process, with kill -9."""
     words = evaluation(head, cups, tmp_path / "a.json", "--shots", 4, "--episodes", 30)

@@ -319,3 +319,34 @@ def test_importing_the_package_alone_imports_no_torch(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backbone": "resnet50"}, "backbone"),
+        ({"depth": 50}, "depth"),
+    ],
+)
+def test_a_change_that_a_checkpoint_decides_is_refused(changes, said):
+    state = released_state(
+        build_model(full_size("pfenet", "resnet50_pfenet", d=8)), "pfenet", "s10:"
+    )
+    with pytest.raises(ValueError, match=said):
+        load_released(state, strict=False, **changes)
+
+
+def test_scales_are_heard_under_either_name_and_not_by_canet():
+    config = full_size("pfenet", "resnet50_pfenet", d=8, rules=RELEASED_PFENET)
+    state = released_state(build_model(config), "pfenet", "s10:")
+    for name in ("scales", "ppm_scales"):
+        assert load_released(state, **{name: (3, 2, 1, 1)}).head.scales == (3, 2, 1, 1)
+    canet = build_model(full_size("canet", "resnet50_canet", d=8))
+    with pytest.raises(ValueError, match="no pyramid"):
+        load_released(released_state(canet, "canet", "s0:"), ppm_scales=(3, 2, 1, 1))
+
+
+@pytest.mark.parametrize("source", [None, 3, ["a"]])
+def test_what_is_neither_path_nor_state_is_refused(source):
+    with pytest.raises(ValueError, match="expected a path or a state dict"):
+        load_released(source)

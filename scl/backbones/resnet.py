@@ -25,7 +25,7 @@ class ResNet(Frozen):
 
     Source: He et al., CVPR 2016; blocks and weights of torchvision.
     images: [N, 3, H, W], see `inputs`; mid: [N, 512 + 1024, h, w]; high: [N, 2048, h, w], where
-    h = ceil(H / 8).
+    h = ceil(H / 8); the form "canet" may have a cell more, for its pooling rounds up.
     form: "torchvision" puts dilation 1, 2, 2, ... in layer3 and 2, 4, 4 in layer4, so that every
     second cell equals the undilated network; "pfenet" has a stem of three 3 x 3 convolutions (64,
     64, 128 channels), dilation 2 and 4 in all blocks; "canet" has the strides on the first 1 x 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
+
 from torch import Tensor
 from torchvision import models
 
@@ -18,8 +20,9 @@ def torchvision_state(model: str, weights: str) -> dict[str, Tensor]:
         )
     try:
         return known[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except OSError as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        reason = str(error).split(". ")[0]
         raise ValueError(
-            f"the weights {weights} of {model} cannot be fetched ({error}): connect once, or put "
+            f"the weights {weights} of {model} cannot be read ({reason}): connect once, or put "
             f"{known[weights].url.rsplit('/', 1)[-1]} into torch's cache of checkpoints"
         ) from None
