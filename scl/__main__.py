@@ -224,6 +224,7 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
 def _train(options: argparse.Namespace) -> int:
     from scl.launch import launch
     from scl.recipe import read_recipe, recipes
+    from scl.runner import saved_step
 
     if options.list:
         print("\n".join(recipes()))
@@ -233,6 +234,11 @@ def _train(options: argparse.Namespace) -> int:
         if options.out is None:
             raise ValueError("a new run needs a folder: name it by --out")
         recipe = read_recipe(options.config, [*options.set, *_flags(options)])
+    elif options.set or options.out or _flags(options):
+        raise ValueError(
+            "--resume goes on with the run as it was started: leave out --out, --set, --root, "
+            "--fold, --seed and --steps"
+        )
     folder = options.resume or options.out
     if recipe is not None and recipe.run.select == "novel":
         print(
@@ -243,7 +249,9 @@ def _train(options: argparse.Namespace) -> int:
     try:
         done = launch(folder, recipe, options.device)
     except KeyboardInterrupt:
-        print(f"scl: interrupted; go on by: python -m scl train --resume {folder}", file=sys.stderr)
+        again = f"python -m scl train --resume {folder}"
+        step = saved_step(folder)
+        print(f"scl: interrupted; go on from step {step} by: {again}", file=sys.stderr)
         return 130
     best = f"; best mIoU {100 * done.best:.1f} at step {done.best_step}" if done.best_step else ""
     print(f"{folder}: {done.step} steps in {done.seconds:.0f} s{best}")
@@ -353,7 +361,10 @@ def _named_after(options: argparse.Namespace) -> Path:
     """A record's name that tells what was evaluated, in the current folder."""
     fold = "" if options.fold is None else f"-f{options.fold}"
     listed = options.episodes_file.stem if options.episodes_file else f"k{options.shots or 1}"
-    return Path(f"{options.checkpoint.stem}-{options.data}{fold}-{options.split}-{listed}.json")
+    own = options.checkpoint.stem
+    if own in ("best", "last"):  # every run has them: its folder tells them apart
+        own = f"{options.checkpoint.resolve().parent.name}-{own}"
+    return Path(f"{own}-{options.data}{fold}-{options.split}-{listed}.json")
 
 
 def _plan(options: argparse.Namespace) -> tuple:

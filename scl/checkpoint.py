@@ -187,6 +187,8 @@ def trained_side(path: str | Path) -> int | None:
 
 
 def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: expected a checkpoint in it, such as {path}/best")
     known = path.suffix in (".safetensors", ".json")
     return known or (not path.is_file() and path.with_suffix(".safetensors").is_file())
 

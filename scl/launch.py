@@ -27,7 +27,7 @@ from scl.pixels import (
     memory_gib,
 )
 from scl.recipe import DataConfig, Recipe
-from scl.runner import Batches, Progress, Run, Score, resumed, start
+from scl.runner import Batches, Progress, Run, Score, refuse_used, resumed, start
 from scl.stream import TrainingEpisodes
 from scl.train import Images
 
@@ -42,16 +42,19 @@ def launch(
 ) -> Progress:
     """Start a run in a folder, or go on with the one it holds (recipe=None)."""
     pick_device(device)
+    if recipe is not None:
+        refuse_used(folder)
     with torchrun(device) as (workers, own_device):
         plan = resumed(folder) if recipe is None else recipe
         dataset = open_data(plan.data, "train")
         episodes = TrainingEpisodes(EpisodeSampler(dataset), plan.run.seed, plan.data.order)
         plan = with_steps(plan, episodes.epoch_length)
-        if recipe is not None and workers.first:
-            start(folder, plan)
         chosen = pick_device(own_device)
+        score = score_of(plan, workers)
         feed = feed_of(dataset, plan, episodes, workers, chosen, progress and workers.first)
-        run = Run(plan, folder, feed, score_of(plan, workers), own_device, workers)
+        run = Run(plan, folder, feed, score, own_device, workers)
+        if recipe is not None and workers.first:
+            start(folder, plan)  # now that nothing stands in its way
         return run.train(progress)
 
 

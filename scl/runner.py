@@ -218,13 +218,27 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(entropy[0]) << 32 | int(entropy[1]))
 
 
-def start(folder: Path, recipe: Recipe) -> None:
-    """Make the folder of a new run; one that holds a run is refused."""
-    folder = Path(folder)
-    if (folder / RECIPE).exists():
+def refuse_used(folder: Path) -> None:
+    """Raise if a folder holds a run."""
+    if (Path(folder) / RECIPE).exists():
         raise ValueError(
             f"{folder} holds a run: go on with it by --resume {folder}, or choose another folder"
         )
+
+
+def saved_step(folder: Path) -> int:
+    """The step from which a run would go on."""
+    try:
+        with safe_open(Path(folder) / STATE, framework="pt") as file:
+            return json.loads(file.metadata()["note"])["progress"]["step"]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def start(folder: Path, recipe: Recipe) -> None:
+    """Make the folder of a new run; one that holds a run is refused."""
+    folder = Path(folder)
+    refuse_used(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECIPE, {**recipe.to_dict(), "versions": versions()})
 

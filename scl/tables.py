@@ -304,6 +304,7 @@ def own_scores(number: int, results: Path = RESULTS) -> dict[str, dict[tuple[str
         named = re.fullmatch(r"(.+)-f[0-3]-([15])shot", path.stem)
         if named and ROWS_OF_RECIPES.get(named[1], (0,))[0] == (2 if number == 2 else 1):
             record = json.loads(path.read_text(encoding="utf-8"))
+            _check_record(path, record, named[1], int(named[2]))
             found.setdefault((named[1], int(named[2])), []).append(100 * record[measure])
     columns: dict[str, dict[tuple[str, str], str]] = {"here, 1-shot": {}, "here, 5-shot": {}}
     for (recipe, shots), scores in found.items():
@@ -311,6 +312,32 @@ def own_scores(number: int, results: Path = RESULTS) -> dict[str, dict[tuple[str
         row = ROWS_OF_RECIPES[recipe][1:]
         columns[f"here, {shots}-shot"][row] = f"{np.mean(scores):.1f}{note}"
     return columns
+
+
+def _check_record(path: Path, record: dict, recipe: str, shots: int) -> None:
+    """Raise unless an evaluation is what its file's name says, by the paper's protocol."""
+    data, system = recipe.split("-", 1)
+    model, protocol = record["evaluated"]["model"], record["evaluated"]["protocol"]
+    vectors = ["pri", "aux"] if system.startswith("scl") else ["s"]
+    found = {
+        "data set": (
+            record["evaluated"]["data"]["kind"],
+            {"pascal": "Pascal5i"}.get(data, "Coco20i"),
+        ),
+        "head": (model["head"]["kind"], "CANetHead" if "canet" in system else "PFENetHead"),
+        "backbone": (model["backbone"]["kind"], "ResNet"),
+        "vectors": (list(model["guidance"]["vectors"]), vectors),
+        "shots": (protocol["shots"], shots),
+        "episodes": (protocol["episodes"], 1000),
+        "seeds": (len(protocol["seeds"]), 5),
+        "fusion": (protocol["fusion"], "cross"),
+    }
+    for name, (is_, expected) in found.items():
+        if is_ != expected:
+            raise ValueError(
+                f"{path}: {name} is {is_!r}, and a record of this name has {expected!r}: move it "
+                "elsewhere, or evaluate by the README's command"
+            )
 
 
 def paper_reading(name: str, results: Path = RESULTS) -> str:

@@ -185,3 +185,29 @@ def test_the_score_is_that_of_the_novel_classes_where_they_select(photos):
     assert share == pytest.approx(expected)
     assert episode_miou(model, dataset, episodes, Workers()) == pytest.approx(expected)
     assert Path(photos).is_dir()
+
+
+def test_a_refused_start_leaves_the_folder_free(photos, tmp_path, capsys):
+    """A folder has no validation images: the advised change must work at once."""
+    out = tmp_path / "run"
+    assert main(arguments(photos, out, "run.select=validation", steps=1)) == 1
+    assert "held_out" in capsys.readouterr().err
+    assert main(arguments(photos, out, "run.select=last", steps=1)) == 0
+
+
+def test_resume_refuses_what_it_would_not_hear(photos, tmp_path, capsys):
+    assert main(arguments(photos, tmp_path / "run", steps=1)) == 0
+    for extra in (["--set", "train.lr=1"], ["--steps", "9"], ["--fold", "1"], ["--out", "x"]):
+        assert main(["train", "--resume", str(tmp_path / "run"), *extra]) == 1
+        assert "leave out" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_no_data_set(tmp_path, capsys):
+    assert main(["data", "verify", "--data", "folder", "--root", str(tmp_path)]) == 1
+    assert "no class folder" in capsys.readouterr().out
+
+
+def test_a_folder_is_no_checkpoint(tmp_path, capsys):
+    given = ["--checkpoint", str(tmp_path), "--data", "toyshop", "--fold", "0"]
+    assert main(["evaluate", *given]) == 1
+    assert "best" in capsys.readouterr().err

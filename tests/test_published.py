@@ -144,12 +144,47 @@ def test_a_table_that_is_not_there_is_one_kind_line(number, capsys):
     assert "there are Tables 1, 2 and 3" in said.err
 
 
+def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) -> dict:
+    """A record as `evaluate` writes it, of what a file's name says."""
+    shots = 5 if "5shot" in name else 1
+    evaluated = {
+        "data": {"kind": "Coco20i" if name.startswith("coco") else "Pascal5i"},
+        "model": {
+            "head": {"kind": "CANetHead" if "canet" in name else "PFENetHead"},
+            "backbone": {"kind": "ResNet"},
+            "guidance": {"vectors": ["pri", "aux"] if "scl" in name else ["s"]},
+        },
+        "protocol": {"shots": shots, "episodes": 1000, "seeds": [0, 1, 2, 3, 4], "fusion": "cross"}
+        | protocol,
+    }
+    return {"miou": miou, "fb_iou": fb_iou, "evaluated": evaluated}
+
+
+@pytest.mark.parametrize(
+    ("of", "protocol", "said"),
+    [
+        ("coco-pfenet-f0-1shot", {}, "data set"),
+        ("pascal-scl-canet-f0-1shot", {}, "head"),
+        ("pascal-pfenet-f0-1shot", {}, "vectors"),
+        ("pascal-scl-pfenet-f0-5shot", {}, "shots"),
+        ("pascal-scl-pfenet-f0-1shot", {"episodes": 40}, "episodes"),
+        ("pascal-scl-pfenet-f0-1shot", {"fusion": "average"}, "fusion"),
+    ],
+)
+def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path, of, protocol, said):
+    path = tmp_path / "benchmarks" / "pascal-scl-pfenet-f0-1shot.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(evaluation(of, **protocol)))
+    with pytest.raises(ValueError, match=said):
+        own_scores(1, tmp_path)
+
+
 def test_our_evaluations_stand_beside_the_published_rows(tmp_path):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
 
     def put(name, miou, fb_iou=0.5):
-        (folder / f"{name}.json").write_text(json.dumps({"miou": miou, "fb_iou": fb_iou}))
+        (folder / f"{name}.json").write_text(json.dumps(evaluation(name, miou, fb_iou)))
 
     assert not any(own_scores(1, tmp_path).values())
     for fold in range(4):

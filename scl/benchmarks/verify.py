@@ -161,6 +161,10 @@ def _verify_fss(report: Report, root: Path) -> None:
 def _verify_folder(report: Report, root: Path, fold: int | None) -> None:
     pairs, seen = _read_folder(report, root)
     names = list(pairs)
+    if not names:
+        report.findings.append(
+            f"{root} holds no class folder: expected CLASS/name.jpg with its mask CLASS/name.png"
+        )
     report.count("classes", len(names), root)
     novel = set() if fold is None else {names[i] for i in split_classes(len(names), fold).novel}
     for files in seen.values():
