@@ -20,10 +20,10 @@ __version__ = "0.1.0"
 
 # What `scl.NAME` offers; imported when asked for, so that `import scl` stays quick.
 _OFFERED = {
-    "build_model": "scl.build",
-    "full_size": "scl.build",
-    "load_checkpoint": "scl.checkpoint",
-    "load_released": "scl.released",
+    "build_model": "scl.models.build",
+    "full_size": "scl.models.build",
+    "load_checkpoint": "scl.models.checkpoint",
+    "load_released": "scl.models.released",
 }
 
 

@@ -30,10 +30,6 @@ def _parser() -> argparse.ArgumentParser:
     atlas.add_argument("--compare", action="store_true", help="compare with the shipped one")
     atlas.set_defaults(call=_atlas)
 
-    sheet = commands.add_parser("sheet", help="draw the contact sheet of Toyshop")
-    sheet.add_argument("--out", type=Path, required=True, help="picture to write")
-    sheet.set_defaults(call=_sheet)
-
     run = commands.add_parser("run", help="compute cells of the tables, or list the missing ones")
     run.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
     run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
@@ -158,7 +154,7 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
     """What every use of a checkpoint needs."""
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
-    add("--resize", choices=("exact", "released", "native"), help="see scl.fit_size.Fit")
+    add("--resize", choices=("exact", "released", "native"), help="see scl.datasets.fit.Fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     add("--fusion", default="cross", choices=("cross", "average", "vectors"))
     add("--device", default="auto", help="auto, cpu or cuda")
@@ -176,20 +172,9 @@ def _atlas(options: argparse.Namespace) -> None:
         )
 
 
-def _sheet(options: argparse.Namespace) -> None:
-    from scl.checkpoint import write_atomically
-    from scl.sheet import contact_sheet
-    from scl.toyshop import Atlas
-
-    picture = contact_sheet(Atlas.load())
-    kind = "PNG" if options.out.suffix.lower() == ".png" else "JPEG"
-    write_atomically(options.out, lambda path: picture.save(path, kind, quality=88))
-    print(f"wrote {options.out}, {picture.size[0]} x {picture.size[1]} pixels")
-
-
 def _run(options: argparse.Namespace) -> int:
-    from scl.experiments import KEPT, RESULTS, grid, missing, run_all
-    from scl.runs import run_cell
+    from scl.study.cells import run_cell
+    from scl.study.grid import KEPT, RESULTS, grid, missing, run_all
 
     results = options.results or RESULTS
     cells = [cell for cell in grid(options.data, options.head) if _wanted(cell, options)]
@@ -222,9 +207,9 @@ def _wanted(cell, options: argparse.Namespace) -> bool:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from scl.launch import launch
-    from scl.recipe import read_recipe, recipes
-    from scl.runner import saved_step
+    from scl.training.launch import launch
+    from scl.training.recipe import read_recipe, recipes
+    from scl.training.run import saved_step
 
     if options.list:
         print("\n".join(recipes()))
@@ -272,8 +257,8 @@ def _flags(options: argparse.Namespace) -> list[str]:
 def _bench(options: argparse.Namespace) -> None:
     import torch
 
-    from scl.experiments import RESULTS
-    from scl.runs import device_record
+    from scl.study.cells import device_record
+    from scl.study.grid import RESULTS
 
     torch.set_num_threads(1)
     path = device_record(options.device, results=options.results or RESULTS)
@@ -281,9 +266,9 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _flops(options: argparse.Namespace) -> None:
-    from scl.experiments import RESULTS
-    from scl.flops import write_record
-    from scl.tables import flop_table
+    from scl.study.costs import write_record
+    from scl.study.grid import RESULTS
+    from scl.study.tables import flop_table
 
     results = options.results or RESULTS
     path = write_record(results)
@@ -291,10 +276,10 @@ def _flops(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from scl.checkpoint import write_atomically
-    from scl.experiments import RESULTS
-    from scl.published import references
-    from scl.tables import fill, published_table, report
+    from scl.files import write_atomically
+    from scl.study.grid import RESULTS
+    from scl.study.published import references
+    from scl.study.tables import fill, published_table, report
 
     if options.paper is not None:
         print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
@@ -307,8 +292,8 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    from scl.benchmarks.download import coco_archives, obtain, pascal_archives
-    from scl.benchmarks.unpack import unpack
+    from scl.datasets.fetch.download import coco_archives, obtain, pascal_archives
+    from scl.datasets.fetch.unpack import unpack
 
     if options.data == "fss":
         if not options.archive:
@@ -322,7 +307,7 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from scl.benchmarks.verify import verify
+    from scl.datasets.fetch.verify import verify
 
     report = verify(
         options.data, options.root, options.fold, options.subset, options.year, options.sums
@@ -333,8 +318,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     try:
-        from scl.parallel import torchrun
-        from scl.protocol import evaluate_protocol, report
+        from scl.device import torchrun
+        from scl.evaluation.protocol import evaluate_protocol, report
 
         model, out = _opened(options), options.out or _named_after(options)
         dataset, config, episodes = _plan(options)
@@ -369,7 +354,7 @@ def _named_after(options: argparse.Namespace) -> Path:
 
 def _plan(options: argparse.Namespace) -> tuple:
     """The data set, the protocol and the episodes to evaluate."""
-    from scl.protocol import ProtocolConfig, draw_episodes, read_episodes, write_episodes
+    from scl.evaluation.protocol import ProtocolConfig, draw_episodes, read_episodes, write_episodes
 
     dataset, episodes, known = _data_set(options), None, {}
     if options.episodes_file:
@@ -388,10 +373,9 @@ def _plan(options: argparse.Namespace) -> tuple:
 
 def _data_set(options: argparse.Namespace):
     """The images and masks of one split, at their original size."""
-    from scl.benchmarks import ClassFolder
-    from scl.experiments import Protocol
-    from scl.open_data import open_data
-    from scl.recipe import DataConfig
+    from scl.datasets.fss import ClassFolder
+    from scl.datasets.registry import DataConfig, open_data
+    from scl.study.grid import Protocol
 
     shots = 1 if options.shots is None else options.shots
     if options.data == "folder" and options.fold is None:
@@ -414,7 +398,7 @@ def _data_set(options: argparse.Namespace):
 
 def _predict(options: argparse.Namespace) -> int:
     try:
-        from scl.predict import describe, predict_files, split_pair
+        from scl.evaluation.predict import describe, predict_files, split_pair
 
         supports = [split_pair(text) for text in options.support]
         done = predict_files(
@@ -438,7 +422,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _opened(options: argparse.Namespace):
     """The model of --checkpoint; says so if its backbone never learned to see."""
-    from scl.checkpoint import open_model, random_backbone
+    from scl.models.checkpoint import open_model, random_backbone
 
     model, name = open_model(options.checkpoint), random_backbone(options.checkpoint)
     if name:
@@ -452,8 +436,8 @@ def _opened(options: argparse.Namespace):
 
 def _fit(options: argparse.Namespace):
     """How images are brought to the network."""
-    from scl.experiments import Protocol
-    from scl.fit_size import Fit
+    from scl.datasets.fit import Fit
+    from scl.study.grid import Protocol
 
     if getattr(options, "data", None) == "toyshop":
         return Fit(_side(options, Protocol().size), options.resize or "native")
@@ -462,7 +446,7 @@ def _fit(options: argparse.Namespace):
 
 def _side(options: argparse.Namespace, default: int) -> int:
     """Pixels a side: as asked for, else as trained, else the default."""
-    from scl.checkpoint import trained_side
+    from scl.models.checkpoint import trained_side
 
     if options.side is not None:
         return options.side

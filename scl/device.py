@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor, distributed
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -35,3 +39,57 @@ def full_precision(device: torch.device):
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """rank: number of this process; world: how many there are."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Does this process write files and show progress?"""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """The places within a batch that this process takes."""
+        if batch % self.world:
+            raise ValueError(
+                f"a batch of {batch} episodes on {self.world} processes: expected a multiple of "
+                f"{self.world}"
+            )
+        own = batch // self.world
+        return range(self.rank * own, (self.rank + 1) * own)
+
+
+@contextmanager
+def torchrun(device: str) -> Iterator[tuple[Workers, str]]:
+    """The workers, and the device of this one; leaves the process group at the end.
+
+    Under torchrun each process takes the GPU of its local rank, or the CPU with gloo.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Workers(), device
+        return
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if cuda:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        torch.cuda.set_device(local)
+        device = f"cuda:{local}"
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Workers(distributed.get_rank(), world), device if cuda else "cpu"
+    finally:
+        distributed.destroy_process_group()
+
+
+def gathered(counts: Tensor, device: torch.device) -> Tensor:
+    """The sum over processes of whole numbers, exact; each has zeros where others counted."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    total = counts.to(device)
+    distributed.all_reduce(total)
+    return total.to(counts.device)

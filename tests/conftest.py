@@ -24,8 +24,8 @@ def stored(tmp_path_factory):
     """A handful of tiny cells of one fold."""
     from helpers import TINY
 
-    from scl.experiments import Cell
-    from scl.runs import run_cell
+    from scl.study.cells import run_cell
+    from scl.study.grid import Cell
 
     results = tmp_path_factory.mktemp("results")
     for stage in ("tuning", "plateau"):
@@ -39,12 +39,12 @@ def stored(tmp_path_factory):
 @pytest.fixture(scope="session")
 def world():
     """Toys of 64 pixels, an untrained head of each kind, and their episodes."""
-    from scl.backbones import EfficientNetLite0
-    from scl.bank import FeatureBank
-    from scl.baselines import cosine_guides
-    from scl.build import ModelConfig, build_model
-    from scl.datasets import ToyshopSet
-    from scl.episode import EpisodeSampler
+    from scl.datasets.bank import FeatureBank
+    from scl.datasets.toyshop import ToyshopSet
+    from scl.method.episode import EpisodeSampler
+    from scl.models.backbones import EfficientNetLite0
+    from scl.models.build import ModelConfig, build_model
+    from scl.models.untrained import cosine_guides
     from scl.toyshop import Atlas
 
     labels, backbone = (10, 13), EfficientNetLite0()  # lamp and chair

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl.model import SCL
-from scl.released import key_map
+from scl.method.scl import SCL
+from scl.models.released import key_map
 
 HERE = Path(__file__).resolve().parent / "golden"
 COMPLETE = Path(__file__).resolve().parents[2] / "shared" / "golden"

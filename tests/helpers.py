@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scl.experiments import Protocol
-from scl.heads import CANetHead, PFENetHead
-from scl.model import SCL, Maps
-from scl.rules import Guidance, Rules
+from scl.method.heads import CANetHead
+from scl.method.pfenet import PFENetHead
+from scl.method.rules import Guidance, Rules
+from scl.method.scl import SCL, Maps
+from scl.study.grid import Protocol
 
 GUIDANCES = {
     "v_s": Guidance(("s",), False, False),

@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from scl.augment import (
+from scl.models.backbones.frozen import MEAN
+from scl.training.augment import (
     CANET,
     CANET_QUERY,
     NONE,
@@ -24,7 +25,6 @@ from scl.augment import (
     augment,
     draw,
 )
-from scl.backbones.frozen import MEAN
 
 MEAN_COLOUR = torch.tensor(MEAN)[:, None, None]
 SMALL = replace(PFENET, size=48)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scl.backbones import EfficientNetLite0, SameConv, lite0_weights
+from scl.models.backbones import EfficientNetLite0, SameConv, lite0_weights
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])

@@ -2,7 +2,7 @@
 
 import torch
 
-from scl.vectors import cosine_map
+from scl.method.vectors import cosine_map
 
 
 def test_a_cosine_guide_takes_the_larger_cosine_of_its_stage(world):

@@ -12,11 +12,11 @@ from pycocotools import mask as masks
 from trees import HEIGHT, WIDTH, block, coco_tree, compressed, photograph, polygon
 from trees import run_lengths as uncompressed
 
-from scl.benchmarks import Coco20i, Letterbox
-from scl.benchmarks.coco import coco_categories, draw, find_coco, read_instances
-from scl.benchmarks.rle import run_lengths
-from scl.episode import EpisodeSampler, load_episode
-from scl.folds import FOLDS, split_classes
+from scl.datasets.coco import Coco20i, coco_categories, draw, find_coco, read_instances
+from scl.datasets.folds import FOLDS, split_classes
+from scl.datasets.items import Letterbox
+from scl.datasets.rle import run_lengths
+from scl.method.episode import EpisodeSampler, load_episode
 
 NAMES = tuple(coco_categories().values())
 

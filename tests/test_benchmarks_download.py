@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from scl.__main__ import main
-from scl.benchmarks.download import Archive, coco_archives, fetch, obtain, pascal_archives
-from scl.benchmarks.unpack import unpack
+from scl.datasets.fetch.download import Archive, coco_archives, fetch, obtain, pascal_archives
+from scl.datasets.fetch.unpack import unpack
 
 DATA = bytes(range(256)) * 4000
 MD5, SHA256 = hashlib.md5(DATA).hexdigest(), hashlib.sha256(DATA).hexdigest()
@@ -316,7 +316,7 @@ def test_the_command_unpacks_what_was_fetched_by_hand(tmp_path, capsys, monkeypa
     assert main(fss) == 1 and "fetched with a browser" in capsys.readouterr().err
     given = tar(tmp_path / "train2014.zip", GOOD)
     monkeypatch.setattr(
-        "scl.benchmarks.download.COCO_MD5",
+        "scl.datasets.fetch.download.COCO_MD5",
         {"train2014.zip": hashlib.md5(given.read_bytes()).hexdigest()},
     )
     coco = ["data", "download", "--data", "coco", "--root", str(tmp_path / "coco")]

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from trees import FSS_CLASSES, class_folders, folder_tree, fss_tree, photograph, write_lines
 
-from scl.benchmarks import FSS1000, ClassFolder, Letterbox
-from scl.episode import EpisodeSampler, load_episode
+from scl.datasets.fss import FSS1000, ClassFolder
+from scl.datasets.items import Letterbox
+from scl.method.episode import EpisodeSampler, load_episode
 
 
 @pytest.fixture

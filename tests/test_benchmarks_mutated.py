@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from trees import TREES
 
-from scl.benchmarks import FSS1000, ClassFolder, Coco20i, Pascal5i
-from scl.benchmarks.sums import check_sums, write_sums
-from scl.benchmarks.verify import verify
+from scl.datasets.coco import Coco20i
+from scl.datasets.fetch.sums import check_sums, write_sums
+from scl.datasets.fetch.verify import verify
+from scl.datasets.fss import FSS1000, ClassFolder
+from scl.datasets.pascal import Pascal5i
 
 MUTANTS = 200
 ENDINGS = {".txt", ".json", ".png", ".mat", ".jpg"}

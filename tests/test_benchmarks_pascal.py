@@ -25,11 +25,11 @@ from trees import (
     write_lines,
 )
 
-from scl.benchmarks import Letterbox, Pascal5i, files
-from scl.benchmarks.items import wanted_classes
-from scl.benchmarks.pascal import find_tree, pascal_classes, training_names
-from scl.benchmarks.pictures import open_picture, read_label_map
-from scl.episode import EpisodeSampler, load_episode
+from scl.datasets import files
+from scl.datasets.items import Letterbox, wanted_classes
+from scl.datasets.pascal import Pascal5i, find_tree, pascal_classes, training_names
+from scl.datasets.pictures import open_picture, read_label_map
+from scl.method.episode import EpisodeSampler, load_episode
 
 LAST = next(iter(WITH_NOVEL))
 

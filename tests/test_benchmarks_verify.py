@@ -20,9 +20,9 @@ from trees import (
 )
 
 from scl.__main__ import main
-from scl.benchmarks import report as reports
-from scl.benchmarks.sums import check_sums
-from scl.benchmarks.verify import KINDS, verify
+from scl.datasets.fetch import report as reports
+from scl.datasets.fetch.sums import check_sums
+from scl.datasets.fetch.verify import KINDS, verify
 
 SIZES = {  # of the tiny trees, in place of the published ones
     "SBD training images": 11,
@@ -147,7 +147,7 @@ def test_an_overlap_of_training_and_validation_is_found(tmp_path):
 
 
 def test_novel_classes_among_the_training_labels_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("scl.benchmarks.verify.wanted_classes", lambda *arguments: (5, 6))
+    monkeypatch.setattr("scl.datasets.fetch.verify.wanted_classes", lambda *arguments: (5, 6))
     found = findings("pascal", pascal_tree(tmp_path))
     assert any("5 fold 0: training items of novel classes, expected 0" in line for line in found)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scl import check
-from scl.check import chapter02, chapter03, chapter04, chapter06
-from scl.vectors import masked_gap
+from scl.course import check
+from scl.course.check import chapter02, chapter03, chapter04, chapter06
+from scl.method.vectors import masked_gap
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scl.datasets import FolderDataset, ToyshopSet
-from scl.episode import EpisodeSampler
-from scl.folds import split_classes
-from scl.photos import read_photo
+from scl.datasets.folder import FolderDataset
+from scl.datasets.folds import split_classes
+from scl.datasets.photos import read_photo
+from scl.datasets.toyshop import ToyshopSet
+from scl.method.episode import EpisodeSampler
 from scl.toyshop import CLASSES, Atlas
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos" / "eth80-scenes"

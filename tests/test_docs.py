@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import scl
-from scl.build import build_model, full_size
-from scl.rules import RELEASED_PFENET, Rules
+from scl.method.rules import RELEASED_PFENET, Rules
+from scl.models.backbones import BACKBONES
+from scl.models.build import build_model, full_size
 from tests import golden
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "architecture.md").read_text("utf-8")
 ROWS = [
-    (re.findall(r"\(\.\./scl/(\w+)", row), re.findall(r"`([\w.]+)`", row))
+    (re.findall(r"\(\.\./scl/([\w/]+?)/?(?:\.py)?\)", row), re.findall(r"`([\w.]+)`", row))
     for row in PAGE.splitlines()
     if row.startswith("| ") and "../scl/" in row
 ]
@@ -22,7 +22,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("files", "names"), ROWS, ids=[row[0][0] for row in ROWS])
 def test_each_step_names_what_its_files_hold(files, names):
-    modules = [import_module(f"scl.{name}") for name in files]
+    modules = [import_module(f"scl.{name.replace('/', '.')}") for name in files]
     assert names
     for name in names:
         first, *rest = name.split(".")
@@ -34,7 +34,7 @@ def test_each_step_names_what_its_files_hold(files, names):
 def test_every_rule_and_backbone_is_on_the_page():
     for name in Rules.__dataclass_fields__:
         assert f"| `{name}` |" in PAGE
-    for name in scl.backbones.BACKBONES:
+    for name in BACKBONES:
         assert f"`{name}`" in PAGE
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scl.episode import Episode, EpisodeSampler, load_episode
+from scl.method.episode import Episode, EpisodeSampler, load_episode
 
 
 class Fake:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from helpers import random_task, tiny_model
 
-from scl import experiments, tables
 from scl.__main__ import main
-from scl.evaluate import swap_vectors
-from scl.experiments import Cell, Protocol, grid, missing
+from scl.evaluation.evaluate import swap_vectors
+from scl.study import grid as experiments
+from scl.study import tables
+from scl.study.grid import Cell, Protocol, grid, missing
 
 
 @pytest.mark.parametrize("swap", ["v_s", "shuffled", "zero", "exchanged"])

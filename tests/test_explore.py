@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scl.explore import (
+from scl.course.explore import (
     angle,
     best_cut,
     depth_in_object,

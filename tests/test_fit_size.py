@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from scl.backbones.frozen import MEAN, Frozen
-from scl.fit_size import Fit, as_taken
-from scl.losses import likelier
+from scl.datasets.fit import Fit, as_taken
+from scl.method.losses import likelier
+from scl.models.backbones.frozen import MEAN, Frozen
 
 EXACT, RELEASED, NATIVE = Fit(), Fit(method="released"), Fit(method="native")
 VOC = [(375, 500), (500, 375), (333, 500), (500, 500), (500, 400)]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scl.build import ModelConfig, build_model
-from scl.experiments import RESULTS
-from scl.flops import CASES, RELEASED_COUNT, Case, count, count_training, episode_gflop
+from scl.models.build import ModelConfig, build_model
+from scl.study.costs import CASES, RELEASED_COUNT, Case, count, count_training, episode_gflop
+from scl.study.grid import RESULTS
 from tests.helpers import random_task
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from scl.folds import split_classes
+from scl.datasets.folds import split_classes
 
 
 @pytest.mark.parametrize("classes", [8, 20, 80])

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models
 
-from scl.backbones import BACKBONES, ResNet, build_backbone, vgg
-from scl.backbones.weights import torchvision_state
-from scl.build import ModelConfig, build_model, full_size
-from scl.model import SCL, Maps
-from scl.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
+from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
+from scl.method.scl import SCL, Maps
+from scl.models.backbones import BACKBONES, ResNet, build_backbone, vgg
+from scl.models.backbones.weights import torchvision_state
+from scl.models.build import ModelConfig, build_model, full_size
 from tests.helpers import TinyBackbone, random_task, tiny_model
 
 torch.set_num_threads(1)
@@ -257,7 +257,7 @@ def test_dilated_resnet_has_the_cells_of_torchvisions_between_others(monkeypatch
     plain = torchvision_resnet()
     asked = []
     monkeypatch.setattr(
-        "scl.backbones.resnet.torchvision_state",
+        "scl.models.backbones.resnet.torchvision_state",
         lambda *names: asked.append(names) or plain.state_dict(),
     )
     net = ResNet(50, weights="IMAGENET1K_V2", inputs="normalised")
@@ -392,7 +392,7 @@ def test_vgg_takes_the_convolutions_of_torchvisions_state(monkeypatch, small_vgg
     features = torchvision_vgg(False, small_vgg).state_dict()
     state = {f"features.{key}": value for key, value in features.items()}
     state["classifier.0.weight"] = torch.zeros(2)
-    monkeypatch.setattr("scl.backbones.vgg.torchvision_state", lambda *names: state)
+    monkeypatch.setattr("scl.models.backbones.vgg.torchvision_state", lambda *names: state)
     net = build_backbone("vgg16_bn", 16, weights="IMAGENET1K_V1")
     pairs = zip(net.state_dict().values(), small_vgg.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

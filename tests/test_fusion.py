@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from scl.fusion import confidence, fuse, pair_iou
-from scl.rules import Rules
+from scl.method.fusion import confidence, fuse, pair_iou
+from scl.method.rules import Rules
 
 
 def test_pair_iou_counts_pixels_and_ignores_255():

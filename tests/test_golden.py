@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from scl.build import build_model, full_size
-from scl.losses import segmentation_loss
-from scl.model import SCL, Maps
-from scl.released import key_map, load_released
-from scl.rules import RELEASED_CANET, RELEASED_PFENET, V_S
+from scl.method.losses import segmentation_loss
+from scl.method.rules import RELEASED_CANET, RELEASED_PFENET, V_S
+from scl.method.scl import SCL, Maps
+from scl.models.build import build_model, full_size
+from scl.models.released import key_map, load_released
 from tests import golden
 from tests.golden import COMPLETE, Recorder, arrays, image, label
 

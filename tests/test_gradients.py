@@ -3,10 +3,10 @@
 import torch
 from helpers import maps_of, random_task, tiny_model
 
-from scl.bank import Batch
-from scl.gradients import gradient_maps, gradient_norms
-from scl.model import Maps
-from scl.vectors import shrink_mask
+from scl.course.gradients import gradient_maps, gradient_norms
+from scl.datasets.bank import Batch
+from scl.method.scl import Maps
+from scl.method.vectors import shrink_mask
 
 
 def one_shot_batch(model, b=4):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from scl.build import ModelConfig, build_model
-from scl.heads import CANetHead, PFENetHead
+from scl.method.heads import CANetHead
+from scl.method.pfenet import PFENetHead
+from scl.models.build import ModelConfig, build_model
 from tests.helpers import TinyBackbone
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scl.evaluate import Result
-from scl.intervals import (
+from scl.evaluation.evaluate import Result
+from scl.evaluation.intervals import (
     conclude,
     gain_with_interval,
     gap_with_interval,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scl import runs
-from scl.kept import kept_model
+from scl.study import cells as runs
+from scl.study.kept import kept_model
 
 
 def test_heads_are_kept_and_read_again(stored):

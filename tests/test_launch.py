@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from scl.__main__ import main
-from scl.episode import EpisodeSampler
-from scl.launch import episode_miou, feed_of, keep, score_of, with_steps
-from scl.open_data import open_data
-from scl.parallel import Workers
-from scl.recipe import read_recipe
-from scl.stream import TrainingEpisodes
+from scl.datasets.registry import open_data
+from scl.device import Workers
+from scl.method.episode import EpisodeSampler
+from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
+from scl.training.recipe import read_recipe
+from scl.training.stream import TrainingEpisodes
 from tests.kill_training import ROOT, paint_photos, trial
 
 TINY = [
@@ -136,7 +136,7 @@ def test_images_are_kept_where_they_fit(photos, monkeypatch):
     dataset, cpu = open_data(data, "train"), torch.device("cpu")
     assert keep(dataset, data, 64, cpu, False) is None
     assert keep(dataset, replace(data, keep="memory"), 64, cpu, False).side == 64
-    monkeypatch.setattr("scl.pixels.free_gib", lambda device: 1e-9)
+    monkeypatch.setattr("scl.training.pixels.free_gib", lambda device: 1e-9)
     with pytest.raises(ValueError, match="episode_loader"):
         keep(dataset, replace(data, keep="memory"), 64, cpu, False)
     with pytest.raises(ValueError, match="'loader'"):
@@ -173,7 +173,7 @@ def test_the_score_is_that_of_the_novel_classes_where_they_select(photos):
     plan = read_recipe("toyshop-small", [*changes, "run.select=novel", "run.validate_episodes=3"])
     assert score_of(read_recipe("toyshop-small", ["run.select=last"]), Workers()) is None
     score = score_of(plan, Workers())
-    from scl.baselines import all_foreground
+    from scl.models.untrained import all_foreground
     from tests.helpers import TinyBackbone
 
     model = all_foreground(TinyBackbone())

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from helpers import texts
 
-from scl.build import ModelConfig, build_model
-from scl.looks import LEFT_OUT, fusion_look, look, spoil_kinds
-from scl.metric import count_pixels
-from scl.panels import found_lost_query_figure, fusion_figure
-from scl.rules import V_S
+from scl.course.looks import LEFT_OUT, fusion_look, look, spoil_kinds
+from scl.course.panels import found_lost_query_figure, fusion_figure
+from scl.method.metric import count_pixels
+from scl.method.rules import V_S
+from scl.models.build import ModelConfig, build_model
 
 
 @pytest.mark.parametrize("head", ["canet", "pfenet"])

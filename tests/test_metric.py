@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
 
-from scl.metric import (
+from scl.method.metric import (
     class_iou,
     count_pixels,
     fb_iou,

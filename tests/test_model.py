@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from scl.fusion import pair_iou
-from scl.losses import likelier, resize_logits, segmentation_loss
-from scl.model import Maps
-from scl.rules import Guidance, Rules
-from scl.vectors import masked_gap, shrink_mask, split_regions
+from scl.method.fusion import pair_iou
+from scl.method.losses import likelier, resize_logits, segmentation_loss
+from scl.method.rules import Guidance, Rules
+from scl.method.scl import Maps
+from scl.method.vectors import masked_gap, shrink_mask, split_regions
 from tests.helpers import GUIDANCES, maps_of, random_task, tiny_model
 
 
@@ -31,7 +31,7 @@ def slow_g(model, image, mask, query):
     f_q = model.head.reduce(q.mid, "query")
     hint = torch.zeros(1, 2, *f_q.shape[-2:])
     if model.head.hint == "prior":
-        from scl.vectors import prior_mask
+        from scl.method.vectors import prior_mask
 
         hint = prior_mask(q.high, m.masked, small)
     return model.head.query(f_q, torch.stack(vectors, dim=1), hint).logits  # Eq. 11-12

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from scl import draw
-from scl.widgets import found_lost_slider
+from scl.course import draw
+from scl.course.widgets import found_lost_slider
+from scl.evaluation import overlay
 
 
 def scene(side=32):
@@ -69,7 +70,8 @@ def test_colours_stay_apart_for_readers_who_see_no_red_or_no_green():
     """Simulated protanopia and deuteranopia (Vienot, 1999): regions keep their distance."""
     protan = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
     deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
-    colours = [draw.rgb(c) / 255 for c in (draw.FOUND, draw.LOST, draw.TRUTH, draw.PREDICTED)]
+    kinds = (draw.FOUND, draw.LOST, draw.TRUTH, draw.PREDICTED)
+    colours = [overlay.rgb(c) / 255 for c in kinds]
     for sight in (protan, deutan):
         seen = [sight @ (c**2.2) for c in colours]
         assert np.linalg.norm(seen[0] - seen[1]) > 0.3  # found against lost

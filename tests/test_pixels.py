@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import scl.pixels
-from scl.augment import CANET, CANET_QUERY, NONE, PFENET
-from scl.episode import EpisodeIndex, EpisodeSampler, check_support, image_tensor
-from scl.pixels import (
+import scl.training.pixels
+from scl.method.checks import check_support
+from scl.method.episode import EpisodeIndex, EpisodeSampler, image_tensor
+from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
+from scl.training.pixels import (
     EpisodeImages,
     PixelBank,
     choose_home,
@@ -207,14 +208,14 @@ def test_too_many_images_for_the_memory_are_refused_before_any_is_decoded():
 
 def test_what_does_not_fit_on_the_gpu_stays_in_memory(monkeypatch):
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr(scl.pixels, "free_gib", lambda device: 8 if device == cuda else 40)
+    monkeypatch.setattr(scl.training.pixels, "free_gib", lambda device: 8 if device == cuda else 40)
     assert room(cuda) == {cuda: 4, cpu: 20} and room(cpu) == {cpu: 20}
     assert room(cuda, 6) == {cuda: 6, cpu: 20} and room(cpu, 6) == {cpu: 6}
     assert choose_home(3, room(cuda)) == cuda and choose_home(5, room(cuda)) == cpu
     with pytest.raises(ValueError, match="need 21.00 GiB.* 4.00 GiB on cuda and 20.00 GiB on cpu"):
         choose_home(21, room(cuda))
     # Another device that this machine has too: the CPU by its number.
-    monkeypatch.setattr(scl.pixels, "choose_home", lambda *_: torch.device("cpu:0"))
+    monkeypatch.setattr(scl.training.pixels, "choose_home", lambda *_: torch.device("cpu:0"))
     with pytest.warns(UserWarning, match="too many for cpu: they stay in RAM"):
         moved = PixelBank(Pictures(), progress=False)
     assert moved.episodes([EpisodeIndex(0, (1,), 0)]).query_images.shape[-1] == 473

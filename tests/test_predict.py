@@ -10,13 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from scl import predict
 from scl.__main__ import main
-from scl.build import ModelConfig, build_model, full_size
-from scl.checkpoint import save_checkpoint
-from scl.draw import PREDICTED, rgb
-from scl.fit_size import Fit
-from scl.predict import (
+from scl.datasets.fit import Fit
+from scl.evaluation import predict
+from scl.evaluation.overlay import PREDICTED, rgb
+from scl.evaluation.predict import (
     describe,
     find_object,
     name_outputs,
@@ -25,7 +23,9 @@ from scl.predict import (
     read_support,
     split_pair,
 )
-from scl.rules import RELEASED_PFENET
+from scl.method.rules import RELEASED_PFENET
+from scl.models.build import ModelConfig, build_model, full_size
+from scl.models.checkpoint import save_checkpoint
 from tests.golden import released_state
 from tests.helpers import tiny_model
 

@@ -15,25 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from scl import protocol
 from scl.__main__ import main
-from scl.benchmarks import ClassFolder
-from scl.build import ModelConfig, build_model, full_size
-from scl.checkpoint import (
-    load_checkpoint,
-    open_model,
-    random_backbone,
-    save_checkpoint,
-    weights_digest,
-)
-from scl.episode import EpisodeSampler
-from scl.evaluate import Result
-from scl.experiments import RESULTS
-from scl.fit_size import Fit
-from scl.intervals import score_with_interval
-from scl.kept import kept_model
-from scl.metric import count_pixels, fb_iou, mean_iou
-from scl.protocol import (
+from scl.datasets.fit import Fit
+from scl.datasets.fss import ClassFolder
+from scl.evaluation import protocol
+from scl.evaluation.evaluate import Result
+from scl.evaluation.intervals import score_with_interval
+from scl.evaluation.protocol import (
     Kept,
     ProtocolConfig,
     all_foreground_counts,
@@ -46,7 +34,19 @@ from scl.protocol import (
     summary,
     write_episodes,
 )
-from scl.rules import RELEASED_PFENET, Rules
+from scl.method.episode import EpisodeSampler
+from scl.method.metric import count_pixels, fb_iou, mean_iou
+from scl.method.rules import RELEASED_PFENET, Rules
+from scl.models.build import ModelConfig, build_model, full_size
+from scl.models.checkpoint import (
+    load_checkpoint,
+    open_model,
+    random_backbone,
+    save_checkpoint,
+    weights_digest,
+)
+from scl.study.grid import RESULTS
+from scl.study.kept import kept_model
 from tests.golden import released_state
 from tests.helpers import tiny_model
 from tests.trees import class_folders, coco_tree, fss_tree, pascal_tree
@@ -485,8 +485,8 @@ def test_only_files_of_this_record_are_parts(tmp_path):
 WORKER = """
 import sys, torch
 torch.set_num_threads(1)
-from scl.parallel import torchrun
-from scl.protocol import evaluate_protocol
+from scl.device import torchrun
+from scl.evaluation.protocol import evaluate_protocol
 from tests.helpers import tiny_model
 from tests.test_protocol import SMALL, Blocks
 with torchrun("cpu"):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from scl import published, tables
 from scl.__main__ import main
-from scl.folds import FOLDS
-from scl.recipe import recipes
-from scl.tables import ROWS_OF_RECIPES, own_scores, published_table
+from scl.datasets.folds import FOLDS
+from scl.study import published, tables
+from scl.study.tables import ROWS_OF_RECIPES, own_scores, published_table
+from scl.training.recipe import recipes
 
 EVERY = [(number, row) for number, table in published.TABLES.items() for row in table.rows]
 SCL = {

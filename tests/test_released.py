@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 
 import scl
-from scl.build import build_model, full_size
-from scl.model import SCL
-from scl.released import Released, load_released, recognise
-from scl.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, V_S
+from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, V_S
+from scl.method.scl import SCL
+from scl.models.build import build_model, full_size
+from scl.models.released import Released, load_released, recognise
 from tests.golden import released_state
 from tests.helpers import random_task
 

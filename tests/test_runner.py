@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from scl.build import ModelConfig, build_model
-from scl.checkpoint import load_checkpoint
-from scl.episode import EpisodeSampler, load_episode
-from scl.parallel import Workers
-from scl.recipe import Recipe, RunConfig, read_recipe, recipes
-from scl.runner import LOG, STATE, Run, resumed, start
-from scl.stream import TrainingEpisodes
-from scl.train import Images, TrainConfig, Trainer
+from scl.device import Workers
+from scl.method.episode import EpisodeSampler, load_episode
+from scl.models.build import ModelConfig, build_model
+from scl.models.checkpoint import load_checkpoint
+from scl.training.recipe import Recipe, RunConfig, read_recipe, recipes
+from scl.training.run import LOG, STATE, Run, resumed, start
+from scl.training.stream import TrainingEpisodes
+from scl.training.trainer import Images, TrainConfig, Trainer
 from tests.helpers import TinyBackbone
 from tests.test_training import Squares
 

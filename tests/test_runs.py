@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from helpers import TINY
 
-from scl import runs
 from scl.__main__ import main
-from scl.experiments import TRIALS, Cell
-from scl.runs import run_cell
+from scl.study import cells as runs
+from scl.study.cells import run_cell
+from scl.study.grid import TRIALS, Cell
 
 
 def test_a_cell_records_what_it_was_made_with(stored):

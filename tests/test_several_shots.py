@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from helpers import random_task, tiny_model
 
-from scl.bank import Batch
-from scl.model import Maps
-from scl.several_shots import fuse_every_way, lowest_share
+from scl.course.several_shots import fuse_every_way, lowest_share
+from scl.datasets.bank import Batch
+from scl.method.scl import Maps
 
 
 def test_every_way_of_fusing_is_bounded_by_what_it_fuses():

@@ -15,12 +15,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scl.build import build_model, full_size
-from scl.heads import CANetHead, PFENetHead
-from scl.losses import segmentation_loss
-from scl.model import SCL
-from scl.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Guidance, Rules
-from scl.vectors import masked_gap, shrink_mask
+from scl.method.heads import CANetHead
+from scl.method.losses import segmentation_loss
+from scl.method.pfenet import PFENetHead
+from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Guidance, Rules
+from scl.method.scl import SCL
+from scl.method.vectors import masked_gap, shrink_mask
+from scl.models.build import build_model, full_size
 from tests.helpers import TinyBackbone
 
 torch.set_num_threads(1)

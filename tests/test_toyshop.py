@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 import pytest
+from contact_sheet import contact_sheet
 from PIL import Image
 
-from scl.folds import split_classes
-from scl.sheet import contact_sheet
+from scl.datasets.folds import split_classes
 from scl.toyshop import (
     CLASSES,
     CLUTTER,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from scl.bank import FeatureBank
-from scl.baselines import all_foreground, choose_threshold, cosine_method
-from scl.build import ModelConfig, build_model
-from scl.checkpoint import load_checkpoint, read_config, save_checkpoint
-from scl.episode import EpisodeSampler
-from scl.evaluate import evaluate
-from scl.model import SCL
-from scl.train import TrainConfig, train
+from scl.datasets.bank import FeatureBank
+from scl.evaluation.evaluate import choose_threshold, evaluate
+from scl.method.episode import EpisodeSampler
+from scl.method.scl import SCL
+from scl.models.build import ModelConfig, build_model
+from scl.models.checkpoint import load_checkpoint, read_config, save_checkpoint
+from scl.models.untrained import all_foreground, cosine_method
+from scl.training.trainer import TrainConfig, train
 from tests.helpers import TinyBackbone
 
 

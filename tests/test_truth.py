@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from truth import differences, figure_differences
 
-from scl import draw
+from scl.course import draw
 
 # ------------------------------------------------------------------ notebooks
 

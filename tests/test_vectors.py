@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from scl.rules import SELF_GUIDED, Guidance, Rules
-from scl.vectors import (
+from scl.method.rules import SELF_GUIDED, Guidance, Rules
+from scl.method.vectors import (
     concat_vectors,
     cosine_map,
     guiding_vectors,

@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scl import widgets
-from scl.draw import to_bytes
-from scl.experiments import GUIDED, Cell
-from scl.looks import LEFT_OUT, fusion_look, look, read_stored
-from scl.panels import (
+from scl.course import widgets
+from scl.course.draw import to_bytes
+from scl.course.looks import LEFT_OUT, fusion_look, look, read_stored
+from scl.course.panels import (
     found_lost_query_figure,
     fusion_figure,
     loss_figure,
     message_figure,
     spread,
 )
-from scl.spoil import SPOILS, spoil_mask
+from scl.course.spoil import SPOILS, spoil_mask
+from scl.study.grid import GUIDED, Cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
@@ -257,11 +257,11 @@ RESULTS = "?"
     """
 from scl import widgets
 from scl.backbones import EfficientNetLite0
-from scl.bank import FeatureBank
-from scl.baselines import cosine_guides
-from scl.build import ModelConfig, build_model
+from scl.datasets.bank import FeatureBank
+from scl.models.untrained import cosine_guides
+from scl.models.build import ModelConfig, build_model
 from scl.datasets import ToyshopSet
-from scl.episode import EpisodeSampler
+from scl.method.episode import EpisodeSampler
 from scl.toyshop import Atlas
 
 backbone = EfficientNetLite0()

@@ -11,7 +11,7 @@ from pycocotools import mask as masks
 from scipy import sparse
 from scipy.io import savemat
 
-from scl.benchmarks.coco import coco_categories
+from scl.datasets.coco import coco_categories
 
 WIDTH, HEIGHT = 96, 64
 PASCAL_FOLD = 0  # the fold whose novel classes the tiny validation images show

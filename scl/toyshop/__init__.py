@@ -1,7 +1,7 @@
 """Toyshop-5^i: twenty classes of ray-marched toys in four folds, with exact masks.
 
 `Atlas.load()` reads the stored views, `compose` makes scenes of them.
-Classes are known by their place in `CLASSES`; which fold holds them out is up to `scl.folds`.
+Classes are known by their place in `CLASSES`; which fold holds them out is up to `datasets.folds`.
 """
 
 from .atlas import Atlas, Comparison, agreement, compare, default_folder, rebuild

@@ -1,0 +1,75 @@
+"""Data sets of (image, mask, class): Toyshop scenes, and folders of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scl.toyshop import CLASSES, Atlas, Scene, compose
+
+# Scenes of each class in the stored tables: of training, and of novel or validation classes.
+PER_CLASS, NOVEL_PER_CLASS = 60, 50
+
+
+class ToyshopSet:
+    """Scenes of Toyshop-5^i, composed when first asked for and then kept.
+
+    labels: the classes that get scenes; per_class: scenes for each; allowed: classes that may
+    stand about as distractors (for training: base classes only; for novel scenes: all);
+    seed: another seed, other scenes; size: pixels a side; start: index of the first scene.
+    """
+
+    classes = CLASSES
+
+    def __init__(
+        self,
+        atlas: Atlas,
+        labels: Sequence[int],
+        per_class: int,
+        seed: int = 0,
+        allowed: Sequence[int] | None = None,
+        size: int = 128,
+        start: int = 0,
+    ):
+        if per_class < 1:
+            raise ValueError(f"per_class={per_class}: expected at least 1 scene a class")
+        self.atlas, self.seed, self.size = atlas, seed, size
+        self.labels = [int(label) for label in labels for _ in range(per_class)]
+        self._index = [start + i for _ in labels for i in range(per_class)]
+        every = range(len(CLASSES))
+        self._allowed = tuple(CLASSES[i] for i in (every if allowed is None else allowed))
+        self._scenes: dict[int, Scene] = {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def scene(self, index: int) -> Scene:
+        """The whole scene: image, objects, parts."""
+        if index not in self._scenes:
+            name = CLASSES[self.labels[index]]
+            self._scenes[index] = compose(
+                self.atlas, self.seed, name, self._index[index], self._allowed, self.size
+            )
+        return self._scenes[index]
+
+    def sources(self, index: int) -> frozenset:
+        """The atlas views that a scene shows."""
+        return self.scene(index).views
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        scene = self.scene(index)
+        return scene.image, scene.mask
+
+    def wrong_mask(self, index: int) -> np.ndarray:
+        """The mask of the largest *other* object: a support painted by mistake."""
+        objects = self.scene(index).objects
+        sizes = np.bincount(objects.ravel(), minlength=3)
+        sizes[:2] = 0
+        if sizes.max() == 0:
+            raise ValueError(f"scene {index} shows no object but its target")
+        return (objects == sizes.argmax()).astype(np.uint8)
+
+
+
+

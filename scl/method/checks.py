@@ -1,0 +1,164 @@
+"""Check what comes in: kind errors for images, masks and support sets that do not fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scl.method.vectors import IGNORE
+
+LABELS = (0, 1, IGNORE)
+
+
+def _size(x: Tensor) -> str:
+    return " x ".join(str(side) for side in x.shape[-2:])
+
+
+def check_masks(masks: Tensor, role: str) -> None:
+    """Raise unless masks hold 0, 1 and 255 alone."""
+    if masks.is_complex():
+        raise ValueError(f"{role} masks are {masks.dtype}: expected whole numbers 0, 1 and 255")
+    if masks.is_meta:  # shapes without values, for counting operations
+        return
+    strange = masks[(masks != 0) & (masks != 1) & (masks != IGNORE)]
+    if len(strange):
+        raise ValueError(
+            f"{role} mask holds the value {strange[0].item():g}: expected 0 (other), 1 (object) "
+            f"and {IGNORE} (ignored) only; a grey-level mask needs '(mask > 127)' first"
+        )
+
+
+def check_images(images: Tensor, role: str, shape: str, dimensions: int) -> None:
+    """Raise unless images are float colour images of the documented shape."""
+    if images.dim() != dimensions or images.shape[-3] != 3:
+        raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected {shape}")
+    if images.is_meta and images.is_floating_point():
+        return
+    if not images.numel():
+        raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected at least one")
+    if images.is_floating_point() and not torch.isfinite(images).all():
+        raise ValueError(f"{role} images hold NaN or infinity: expected numbers in 0..1")
+    largest = images.max()
+    if not images.is_floating_point() or largest > 16:
+        raise ValueError(
+            f"{role} images are {images.dtype} with values up to {largest:g}: expected "
+            "floats in 0..1; grey levels 0..255 need '.float() / 255' first"
+        )
+
+
+def check_query(images: Tensor, backbone: object = None, dtype: torch.dtype | None = None) -> None:
+    """Raise unless [B, 3, H, W] images can be segmented; see check_support."""
+    check_images(images, "query", "[B, 3, H, W]", 4)
+    _check_fit(images, "query", backbone, dtype)
+
+
+def check_support(
+    images: object, masks: Tensor, backbone: object = None, dtype: torch.dtype | None = None
+) -> None:
+    """Raise unless [B, K, ...] images (or their maps) and [B, K, H, W] masks can guide.
+
+    backbone: what the images are for (its stride and its kind of inputs); dtype: the model's.
+    """
+    if masks.dim() != 4:
+        raise ValueError(
+            f"support masks have shape {tuple(masks.shape)}: expected [B, K, H, W]; "
+            "one episode of one shot is [1, 1, H, W]"
+        )
+    if masks.shape[1] < 1:
+        raise ValueError("K = 0 supports: at least one image with its mask is needed")
+    if isinstance(images, Tensor):
+        check_images(images, "support", "[B, K, 3, H, W]", 5)
+        _check_fit(images, "support", backbone, dtype)
+        if images.shape[-2:] != masks.shape[-2:]:
+            raise ValueError(
+                f"support images {_size(images)} and masks {_size(masks)} differ in size: "
+                "bring both to the same height and width"
+            )
+    leading = tuple((images if isinstance(images, Tensor) else images.mid).shape[:2])
+    if leading != tuple(masks.shape[:2]):
+        raise ValueError(
+            f"{leading} support images for {tuple(masks.shape[:2])} masks [B, K]: "
+            "expected one mask for each image"
+        )
+    check_masks(masks, "support")
+    if masks.is_meta:
+        return
+    empty = ((masks == 1).sum(dim=(2, 3)) == 0).nonzero()
+    if len(empty):
+        b, k = empty[0].tolist()
+        raise ValueError(
+            f"support mask {k} of episode {b} shows no object (no pixel is 1; all are 0 or "
+            f"{IGNORE}): paint the object, or leave this support out"
+        )
+
+
+def _check_fit(images: Tensor, role: str, backbone: object, dtype: torch.dtype | None) -> None:
+    """Raise unless a model can take these images: size, precision, range of values."""
+    stride, inputs = getattr(backbone, "stride", 1), getattr(backbone, "inputs", None)
+    if min(images.shape[-2:]) < stride:
+        raise ValueError(
+            f"{role} images of {_size(images)} pixels are smaller than one cell: expected at "
+            f"least {stride} x {stride}"
+        )
+    if dtype is not None and images.dtype != dtype:
+        name = str(dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{role} images are {images.dtype} and the model is {dtype}: convert them with "
+            f"'.to(torch.{name})'; for half precision use torch.autocast"
+        )
+    if images.is_meta or not images.numel() or inputs is None:
+        return
+    lowest, highest = (float(x) for x in images.aminmax())
+    if inputs == "unit" and (lowest < 0 or highest > 1):
+        raise ValueError(
+            f"{role} images hold values in {lowest:g}..{highest:g}: expected 0..1; images that are "
+            "already normalised need a backbone with inputs='normalised'"
+        )
+    if inputs == "normalised" and lowest >= 0 and highest <= 1:
+        warnings.warn(
+            f"{role} images lie in 0..1, but this model takes images that are already normalised "
+            "by ImageNet's mean and deviation: build or load it with inputs='unit', or normalise",
+            stacklevel=4,
+        )
+
+
+def group_supports(
+    images: Tensor | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """A support set as groups of one size: [B, k, 3, H, W] images with [B, k, H, W] masks.
+
+    images: [B, K, 3, H, W], or K tensors [3, H, W] or [B, 3, H, W] that may differ in size;
+    masks: alike, without the colours (or with one, [B, 1, H, W]).
+    """
+    if isinstance(images, Tensor) and isinstance(masks, Tensor):
+        return [(images, masks)]
+    images, masks = _listed(images, 5), _listed(masks, 4)
+    if len(images) != len(masks) or not images:
+        raise ValueError(
+            f"{len(images)} support images for {len(masks)} masks: expected one mask for each "
+            "image, and at least one"
+        )
+    groups = []
+    for image, mask in zip(images, masks, strict=True):
+        image = image[None] if image.dim() == 3 else image
+        mask = mask[None] if mask.dim() == 2 else mask
+        mask = mask[:, 0] if mask.dim() == 4 and mask.shape[1] == 1 else mask
+        groups.append((image.unsqueeze(1), mask.unsqueeze(1)))
+    counts = sorted({len(image) for image, _ in groups})
+    if len(counts) > 1:
+        raise ValueError(
+            f"support images for {counts} episodes: expected as many in each of the K tensors"
+        )
+    if len({(i.shape, m.shape, m.dtype) for i, m in groups}) > 1:
+        return groups
+    return [tuple(torch.cat(column, dim=1) for column in zip(*groups, strict=True))]
+
+
+def _listed(tensors: Tensor | Sequence[Tensor], dimensions: int) -> list[Tensor]:
+    """The K tensors of a support set, which may be stacked along dimension 1."""
+    if isinstance(tensors, Tensor) and tensors.dim() == dimensions:
+        return list(tensors.unbind(dim=1))
+    return list(tensors)

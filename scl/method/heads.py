@@ -1,0 +1,170 @@
+"""The trainable half: Feature Processing Modules (FPM) and decoder, in two styles.
+
+A head reduces the backbone's maps to d channels and predicts score maps for an image under n
+vectors, either as a support (FPM_s, Eq. 3 and 9) or as a query (FPM_q, Eq. 12). Both passes share
+one decoder. Only the query's FPM receives the *hint*: CANet's previous prediction, or PFENet's
+prior. Full-size systems are other parameters of the same classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.method.vectors import concat_vectors
+
+Role = Literal["support", "query"]
+
+
+class Prediction(NamedTuple):
+    """What a decoder returns.
+
+    logits: [N, 2, h, w], background and foreground, before the softmax.
+    pyramid: the enriched maps of each scale, [N, d, h, w] each (PFENet; else empty).
+    inner: the score maps of each scale's own classifier (PFENet while training; else empty).
+    """
+
+    logits: Tensor
+    pyramid: tuple[Tensor, ...] = ()
+    inner: tuple[Tensor, ...] = ()
+
+
+class Head(Protocol):
+    """What SCL needs of a head.
+
+    hint: "history" (query receives the previous probabilities, [N, 2, h, w]) or
+    "prior" (query receives PFENet's prior, [N, 1, h, w]).
+    """
+
+    n: int
+    hint: Literal["history", "prior"]
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        """Mid-level maps [N, c, h, w] to features [N, d, h, w]."""
+
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        """D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        """D(FPM_q(.)) of Eq. 12."""
+
+
+class Conv(nn.Sequential):
+    """Convolution that keeps the size, an optional GroupNorm, an optional ReLU."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 1,
+        *,
+        dilation: int = 1,
+        norm: bool = True,
+        relu: bool = True,
+        bias: bool = True,
+    ):
+        padding = dilation * (kernel // 2)
+        layers: list[nn.Module] = [
+            nn.Conv2d(c_in, c_out, kernel, padding=padding, dilation=dilation, bias=bias)
+        ]
+        if norm:
+            layers.append(nn.GroupNorm(math.gcd(4, c_out), c_out))
+        if relu:
+            layers.append(nn.ReLU())
+        super().__init__(*layers)
+
+
+class ResidualBranch(nn.Sequential):
+    """CANet's residual branch: ReLU, 3 x 3, ReLU, 3 x 3. The caller adds the input."""
+
+    def __init__(self, c_in: int, d: int, norm: bool):
+        super().__init__(
+            nn.ReLU(), Conv(c_in, d, 3, norm=norm), Conv(d, d, 3, norm=norm, relu=False)
+        )
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: the whole image, the cell, and three widening rings."""
+
+    def __init__(self, d: int, rates: tuple[int, ...], norm: bool):
+        super().__init__()
+        self.whole = Conv(d, d, norm=norm)
+        self.cell = Conv(d, d, norm=norm)
+        self.rings = nn.ModuleList(Conv(d, d, 3, dilation=r, norm=norm) for r in rates)
+        self.merge = Conv((2 + len(rates)) * d, d, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.whole(x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+        return self.merge(torch.cat([whole, self.cell(x), *(ring(x) for ring in self.rings)], 1))
+
+
+class CANetHead(nn.Module):
+    """CANet's dense comparison, residual blocks and ASPP, with SCL's single-scale support FPM.
+
+    Source: Zhang et al., CVPR 2019; Fig. 5 and Section 5.1 of the paper.
+
+    in_channels: channels of the mid-level maps; n: number of guiding vectors; d: width (256 in
+    the paper); rates: dilations of the ASPP (6, 12, 18 for maps of 60 x 60); reduce_kernel: 3 in
+    CANet (dilated by 2), 1 is lighter; norm: GroupNorm after each convolution (none in CANet,
+    but at this width training without it can stay at "all background"); dropout: of whole
+    channels, behind the reduction (0.5 in CANet and PFENet); support_fpm: build the support's own
+    first layers (FPM_s), which a baseline that never predicts a support does without.
+    """
+
+    hint: Literal["history", "prior"] = "history"
+
+    def __init__(
+        self,
+        in_channels: int,
+        n: int = 2,
+        d: int = 32,
+        rates: tuple[int, ...] = (2, 4, 6),
+        reduce_kernel: int = 1,
+        norm: bool = True,
+        dropout: float = 0.0,
+        support_fpm: bool = True,
+    ):
+        super().__init__()
+        self.n = n
+        self.reducer = Conv(in_channels, d, reduce_kernel, dilation=2, norm=norm)
+        self.dropout = nn.Dropout2d(dropout)
+        self.compare = Conv((1 + n) * d, d, 3, dilation=2, norm=norm)
+        self.query_branch = ResidualBranch(d + 2, d, norm)
+        self.support_branch = ResidualBranch(d, d, norm) if support_fpm else None
+        self.branches = nn.ModuleList(ResidualBranch(d, d, norm) for _ in range(2))
+        self.aspp = ASPP(d, rates, norm)
+        self.classify = nn.Conv2d(d, 2, 1)
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        return self.dropout(self.reducer(mid))
+
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        _needs(self.support_branch)
+        x = self.compare(concat_vectors(features, vectors))
+        return self._decode(x + self.support_branch(x))
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        x = self.compare(concat_vectors(features, vectors))
+        hint = F.interpolate(hint, x.shape[-2:], mode="bilinear", align_corners=True)
+        return self._decode(x + self.query_branch(torch.cat([x, hint.to(x.dtype)], dim=1)))
+
+    def _decode(self, x: Tensor) -> Prediction:
+        for branch in self.branches:
+            x = x + branch(x)
+        return Prediction(self.classify(self.aspp(x)))
+
+
+def _needs(support_fpm: nn.Sequential | nn.ModuleList | None) -> None:
+    if not support_fpm:
+        raise ValueError(
+            "this head was built without the support's FPM: pass support_fpm=True, or let the "
+            "mutual predictions of K supports come from the whole model (rule mutual='model')"
+        )

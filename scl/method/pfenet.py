@@ -1,0 +1,134 @@
+"""PFENet's head: features enriched at several scales, under a prior."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.method.heads import Conv, Prediction, Role, _needs
+from scl.method.vectors import concat_vectors
+
+
+class Classifier(nn.Sequential):
+    """PFENet's classifier: 3 x 3, ReLU, dropout of whole channels, 1 x 1 to two score maps."""
+
+    def __init__(self, d: int, norm: bool, dropout: float = 0.0):
+        super().__init__(Conv(d, d, 3, norm=norm, bias=False), nn.Conv2d(d, 2, 1))
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
+
+
+class PFENetHead(nn.Module):
+    """PFENet's feature enrichment at several scales, with SCL's multi-scale support FPM.
+
+    Source: Tian et al., TPAMI 2020; Section 5.1 of the paper.
+
+    scales: cells of each scale (whole numbers) or multiples of the map's size (floats; rounded
+    up). The query's merges also receive the prior; the support's do not. All else is shared.
+    in_channels, n, d, norm, dropout, support_fpm: as for CANetHead. inner: give every scale its
+    own classifier, for the auxiliary losses; without those they would never learn.
+    classifier_dropout: within the classifiers (0.1 in PFENet).
+    """
+
+    hint: Literal["history", "prior"] = "prior"
+
+    def __init__(
+        self,
+        in_channels: int,
+        n: int = 2,
+        d: int = 32,
+        scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125),
+        norm: bool = True,
+        dropout: float = 0.0,
+        inner: bool = True,
+        support_fpm: bool = True,
+        classifier_dropout: float = 0.0,
+    ):
+        super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales={scales!r}: expected one or more numbers above 0")
+        self.dropout = nn.Dropout2d(dropout)
+        self.n, self.scales = n, tuple(scales)
+        several = range(len(self.scales))
+        two = [Conv(d, d, 3, norm=norm, bias=False) for _ in range(2)]
+        self.reducers = nn.ModuleDict(
+            {role: Conv(in_channels, d, norm=norm, bias=False) for role in ("support", "query")}
+        )
+        self.query_merge = nn.ModuleList(
+            Conv((1 + n) * d + 1, d, norm=norm, bias=False) for _ in several
+        )
+        self.support_merge = nn.ModuleList(
+            Conv((1 + n) * d, d, norm=norm, bias=False) for _ in several if support_fpm
+        )
+        self.alpha = nn.ModuleList(Conv(2 * d, d, norm=norm, bias=False) for _ in several[1:])
+        self.beta = nn.ModuleList(
+            nn.Sequential(*(Conv(d, d, 3, norm=norm, bias=False) for _ in range(2)))
+            for _ in several
+        )
+        self.inner = nn.ModuleList(
+            Classifier(d, norm, classifier_dropout) for _ in several if inner
+        )
+        self.gather = Conv(len(self.scales) * d, d, norm=norm, bias=False)
+        self.refine = nn.Sequential(*two)
+        self.classify = Classifier(d, norm, classifier_dropout)
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        return self.dropout(self.reducers[role](mid))
+
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        _needs(self.support_merge)
+        return self._decode(features, vectors, self.support_merge, None, pyramid)
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        return self._decode(features, vectors, self.query_merge, hint, ())
+
+    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Cells of each scale for a map of this size."""
+
+        def cells(scale: float, side: int) -> int:
+            whole = isinstance(scale, Integral)
+            return int(scale) if whole else max(1, math.ceil(scale * side))
+
+        return [tuple(cells(scale, side) for side in size) for scale in self.scales]
+
+    def _decode(
+        self,
+        features: Tensor,
+        vectors: Tensor,
+        merges: nn.ModuleList,
+        prior: Tensor | None,
+        above: tuple[Tensor, ...],
+    ) -> Prediction:
+        """From fine to coarse; each scale is enriched by the one before it.
+
+        above: another pass's pyramid to be read instead of this one's own (released code).
+        """
+        full, own, inner = features.shape[-2:], [], []
+        for index, size in enumerate(self._sizes(full)):
+            maps = () if prior is None else (_resize(prior, size).to(features.dtype),)
+            x = merges[index](concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps))
+            if index > 0:
+                before = (above or own)[index - 1]
+                x = x + self.alpha[index - 1](torch.cat([x, _resize(before, size)], dim=1))
+            x = x + self.beta[index](x)
+            if self.training and self.inner:
+                inner.append(self.inner[index](x))
+            own.append(_resize(x, full))
+        x = self.gather(torch.cat(own, dim=1))
+        x = x + self.refine(x)
+        return Prediction(self.classify(x), tuple(own), tuple(inner))
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if x.shape[-2:] == tuple(size):
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)

@@ -1,0 +1,180 @@
+"""Checkpoints: a safetensors file of the head, and a JSON beside it that says what it is.
+
+The backbone is built anew: from its ImageNet weights, or, where it has none, from the seed. Only
+where training changes it (rule statistics="batch") its batch statistics are stored, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from scl.files import versions, write_atomically, write_json
+from scl.method.records import Backbone
+from scl.method.scl import SCL
+from scl.models.build import ModelConfig, build_model
+from scl.models.released import load_released
+
+PREFIX = "backbone."  # of the stored batch statistics
+OWN_WEIGHTS = "efficientnet_lite0"  # the backbone whose weights are installed with the package
+
+
+
+
+
+
+
+
+def save_weights(module: nn.Module, path: Path) -> str:
+    """Write a module's weights in half precision, to be kept small; returns their SHA-256."""
+    state = {n: v.detach().cpu().half().contiguous() for n, v in module.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_weights(
+    module: nn.Module, path: Path, sha256: str, backbone: nn.Module | None = None
+) -> None:
+    """Read what was written here; a missing, changed or foreign file is refused.
+
+    backbone: takes the stored batch statistics, if there are any.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if found != sha256:
+        raise ValueError(f"{path} is missing or differs from its record: save or copy it again")
+    try:
+        state = load_file(path)
+        stored = [name for name in state if backbone is not None and name.startswith(PREFIX)]
+        statistics = {name.removeprefix(PREFIX): state.pop(name) for name in stored}
+        module.load_state_dict(state)
+        if statistics:
+            unknown = backbone.load_state_dict(statistics, strict=False).unexpected_keys
+            if unknown:
+                raise RuntimeError(f"the backbone has no {unknown[0]}")
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not fit its record: {error}") from None
+
+
+def save_checkpoint(
+    model: SCL,
+    config: ModelConfig,
+    path: str | Path,
+    seed: int,
+    overwrite: bool = False,
+    side: int | None = None,
+) -> Path:
+    """Write path.safetensors (the head's weights) and path.json; returns the former.
+
+    seed: the one the model was built with, from which a backbone without weights of its own is
+    built again; side: pixels a side of the images that it was trained on, which its users take if
+    they name none. An existing checkpoint is kept unless overwrite=True.
+    """
+    weights = Path(path).with_suffix(".safetensors")
+    if weights.exists() and not overwrite:
+        raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
+    learnt = dict(model.head.state_dict())
+    if model.rules.statistics == "batch":
+        learnt |= {PREFIX + name: value for name, value in model.backbone.named_buffers()}
+    state = {n: v.detach().cpu().contiguous() for n, v in learnt.items()}
+    write_atomically(weights, lambda temporary: save_file(state, temporary))
+    record = {
+        "model": config.to_dict(),
+        "seed": seed,
+        "versions": versions(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        **({} if side is None else {"side": side}),
+    }
+    write_json(weights.with_suffix(".json"), record)
+    return weights
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The configuration of a checkpoint, without its weights."""
+    return ModelConfig.from_dict(_read_record(Path(path).with_suffix(".json"))["model"])
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if {"model", "seed", "versions", "sha256"} <= set(record):
+            return record
+        raise ValueError("keys are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint record ({error}): a checkpoint is NAME.safetensors with "
+            "NAME.json beside it"
+        ) from None
+
+
+def load_checkpoint(
+    path: str | Path, expected: ModelConfig | None = None, backbone: Backbone | None = None
+) -> SCL:
+    """The model of a checkpoint, ready for use (evaluation mode, CPU).
+
+    expected: refuse a checkpoint of another configuration, naming the first difference; backbone:
+    one to share (stored batch statistics overwrite its own); default: built from the record.
+    """
+    weights = Path(path).with_suffix(".safetensors")
+    record = _read_record(weights.with_suffix(".json"))
+    config = ModelConfig.from_dict(record["model"])
+    if expected is not None:
+        _compare(weights, config.to_dict(), expected.to_dict())
+    model = build_model(config, record["seed"], backbone)
+    load_weights(model.head, weights, record["sha256"], model.backbone)
+    return model.eval()
+
+
+def open_model(path: str | Path) -> SCL:
+    """The model of a checkpoint, ours or the released code's; it takes images in 0..1.
+
+    Ours is NAME.safetensors with NAME.json, given as either or as NAME; anything else is read as
+    a checkpoint of the released code.
+    """
+    return load_checkpoint(path) if _is_ours(Path(path)) else load_released(path, inputs="unit")
+
+
+def random_backbone(path: str | Path) -> str | None:
+    """The name of a checkpoint's backbone, if it never saw an image; None if it has weights."""
+    if not _is_ours(Path(path)):
+        return None
+    config = read_config(path)
+    return config.backbone if config.weights is None and config.backbone != OWN_WEIGHTS else None
+
+
+def trained_side(path: str | Path) -> int | None:
+    """Pixels a side of the images that a checkpoint was trained on, if its record tells."""
+    if not _is_ours(Path(path)):
+        return None
+    return _read_record(Path(path).with_suffix(".json")).get("side")
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: expected a checkpoint in it, such as {path}/best")
+    known = path.suffix in (".safetensors", ".json")
+    return known or (not path.is_file() and path.with_suffix(".safetensors").is_file())
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 of all weights and statistics of a module, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        flat = value.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return digest.hexdigest()
+
+
+def _compare(path: Path, found: dict, expected: dict) -> None:
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ValueError(
+                f"{path} is of another configuration: {name} is {found[name]!r}, "
+                f"expected {value!r}; load it with its own (expected=None) or train anew"
+            )

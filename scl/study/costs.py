@@ -1,0 +1,142 @@
+"""How much arithmetic an episode costs, counted without doing it.
+
+The model and the images live on torch's meta device: shapes without values. Counted are matrix
+products and convolutions, two operations for a multiply-add.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scl.files import versions, write_json
+from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED, V_S
+from scl.method.scl import SCL
+from scl.models.build import ModelConfig, build_model, full_size
+from scl.training.recipe import Recipe, read_recipe, recipes
+from scl.training.trainer import EpisodeLosses, Images
+
+SIDE = 473  # pixels, as PFENet's images
+# The released code's count for the same episodes, where it was counted.
+RELEASED_COUNT = {
+    ("pfenet", "baseline", 1): 466,
+    ("pfenet", "scl", 1): 501,
+    ("pfenet", "scl", 5): 2588,
+}
+
+
+# For the estimate of hours: what a data-centre GPU may reach on such convolutions in bfloat16. An
+# assumption, not a measurement.
+TFLOP_PER_SECOND = 50
+# Training images of a benchmark, all folds' classes together: at least as many as a fold uses.
+IMAGES = {"pascal": 5953, "coco": 82081}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One system: head, "baseline" or "scl", preset of rules, shots."""
+
+    head: str
+    method: str
+    preset: str
+    shots: int
+
+    def config(self) -> ModelConfig:
+        """ResNet-50 of the released form, one zoom and one iteration (as in training)."""
+        rules = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[self.head]
+        return full_size(
+            self.head,
+            f"resnet50_{self.head}",
+            SELF_GUIDED if self.method == "scl" else V_S,
+            PAPER if self.preset == "paper" else rules,
+            iterations=1,
+            zooms=(1.0,),
+        )
+
+
+CASES = tuple(
+    Case(head, method, preset, shots)
+    for head in ("pfenet", "canet")
+    for method, shots in (("baseline", 1), ("scl", 1), ("scl", 5))
+    for preset in ("released", "paper")
+)
+
+
+def episode_gflop(model: SCL, shots: int, side: int = SIDE, queries: int = 1) -> dict[str, float]:
+    """10^9 operations to condition on `shots` supports and to segment one query, by part."""
+    model = model.to("meta").eval()
+    images = torch.empty(1, shots, 3, side, side, device="meta")
+    masks = torch.empty(1, shots, side, side, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as support_side:
+        support = model.condition(images, masks)
+    with FlopCounterMode(display=False) as query_side:
+        model.segment(support, torch.empty(queries, 3, side, side, device="meta"))
+    support, query = (c.get_total_flops() / 1e9 for c in (support_side, query_side))
+    return {"support": support, "query": query, "total": support + query}
+
+
+def count(cases: tuple[Case, ...] = CASES) -> list[dict[str, object]]:
+    """A record for every case, with the released code's count where there is one."""
+    records = []
+    for case in cases:
+        parts = episode_gflop(build_model(case.config()), case.shots)
+        records.append(
+            {
+                "head": case.head,
+                "method": case.method,
+                "rules": case.preset,
+                "shots": case.shots,
+                **{name: round(value, 1) for name, value in parts.items()},
+                "released_code": RELEASED_COUNT.get((case.head, case.method, case.shots)),
+            }
+        )
+    return records
+
+
+def step_gflop(recipe: Recipe) -> float:
+    """10^9 operations of one training step, forward and backward."""
+    model = build_model(replace(recipe.model, weights=None)).to("meta").train()
+    shape = (recipe.train.batch, recipe.data.side, recipe.data.side)
+    images = torch.empty(shape[0], 3, *shape[1:], device="meta")
+    masks = torch.empty(shape, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        EpisodeLosses(model)(Images(images, masks, images, masks))["total"].backward()
+    return counter.get_total_flops() / 1e9
+
+
+def count_training() -> list[dict[str, object]]:
+    """Steps, operations and estimated hours of every recipe of the paper's tables."""
+    records = []
+    for name in recipes():
+        recipe = read_recipe(name)
+        if recipe.run.epochs is None:
+            continue
+        steps = recipe.run.epochs * math.ceil(IMAGES[recipe.data.name] / recipe.train.batch)
+        gflop = step_gflop(recipe)
+        records.append(
+            {
+                "recipe": name,
+                "gflop_per_step": round(gflop),
+                "steps": steps,
+                "hours": round(gflop * steps / TFLOP_PER_SECOND / 1e3 / 3600, 1),
+            }
+        )
+    return records
+
+
+def write_record(results: Path) -> Path:
+    """Count every case and every recipe into results/flops.json."""
+    record = {
+        "side": SIDE,
+        "backbone": "ResNet-50",
+        "cases": count(),
+        "assumed_tflop_per_second": TFLOP_PER_SECOND,
+        "training": count_training(),
+        "versions": versions(),
+    }
+    write_json(results / "flops.json", record)
+    return results / "flops.json"

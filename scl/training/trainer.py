@@ -1,0 +1,215 @@
+"""Episodic training: one trainer for frozen features kept in a bank and for images alike."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import lr_scheduler
+from tqdm.auto import tqdm
+
+from scl.datasets.bank import Batch, FeatureBank
+from scl.device import autocast, pick_device
+from scl.method.episode import EpisodeSampler
+from scl.method.scl import SCL
+
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("one-cycle", "poly", "constant")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how fast to learn.
+
+    steps: optimiser steps; batch: one-shot episodes a step; lr: learning rate, the peak of the
+    one-cycle schedule (the default is what the tuning cells chose most often), or the first of the
+    others; weight_decay: of the optimiser; seed: of the episodes drawn (initialisation has its
+    own); optimiser: "adamw" or "sgd" (PFENet, CANet), with this momentum; schedule: "one-cycle",
+    "poly", lr (1 - step / steps)^power (PFENet), or "constant" (CANet); clip: largest norm of the
+    gradients (None: any).
+    """
+
+    steps: int = 600
+    batch: int = 12
+    lr: float = 1e-2
+    weight_decay: float = 1e-2
+    seed: int = 0
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
+    power: float = 0.9
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "lr"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError(f"clip={self.clip!r}: expected a positive number, or None")
+
+
+class Images(NamedTuple):
+    """B one-shot episodes as images, [B, 3, H, W] as the backbone takes them, masks [B, H, W]."""
+
+    support: Tensor
+    support_masks: Tensor
+    query: Tensor
+    query_masks: Tensor
+
+    def to(self, device: torch.device | str) -> Images:
+        """The same episodes on another device."""
+        return Images(*(x.to(device, non_blocking=True) for x in self))
+
+
+class EpisodeLosses(nn.Module):
+    """Eq. 14 of a batch as a module, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: SCL):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch | Images) -> dict[str, Tensor]:
+        """Losses by name; see SCL.losses."""
+        if isinstance(batch, Images):
+            support = self.model.encode(batch.support, batch.support_masks, high=False)
+            query, masks = self.model.encode(batch.query), batch.support_masks
+        else:
+            support, query = batch.support.flat(), batch.query
+            masks = batch.support_masks.flatten(0, 1)
+        return self.model.losses(support, masks, query, batch.query_masks)
+
+
+class Trainer:
+    """A model, its optimiser and its schedule; takes a step at a time.
+
+    The head learns, the backbone does not. With torch.distributed initialised, gradients are
+    averaged over the processes, each of which brings its part of the batch.
+    """
+
+    def __init__(self, model: SCL, config: TrainConfig, device: torch.device | str = "auto"):
+        self.model, self.config, self.device = model, config, pick_device(device)
+        model.to(self.device)
+        if self.device.type == "cuda":
+            model.to(memory_format=torch.channels_last)
+        model.train()
+        self.losses: nn.Module = EpisodeLosses(model)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Without a support loss some parameters of the support's FPM receive no gradient.
+            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
+        self.optimiser = make_optimiser(model.head, config)
+        self.schedule = make_schedule(self.optimiser, config)
+        self.lr = config.lr  # of the last step
+
+    def step(self, batch: Batch | Images) -> dict[str, Tensor]:
+        """Learn from one batch; returns its losses.
+
+        They stay tensors: asking for the numbers would wait for the GPU at every step.
+        """
+        with autocast(self.device):
+            losses = self.losses(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.head.parameters(), self.config.clip)
+        self.lr = self.optimiser.param_groups[0]["lr"]
+        self.optimiser.step()
+        self.schedule.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """All that a step depends on but the batch: tensors by name, and plain values."""
+        tensors = {f"head.{n}": v for n, v in self.model.head.state_dict().items()}
+        if self.model.rules.statistics == "batch":
+            tensors |= {f"backbone.{n}": v for n, v in self.model.backbone.named_buffers()}
+        optimiser = self.optimiser.state_dict()
+        for index, values in optimiser["state"].items():
+            tensors |= {
+                f"optimiser.{index}.{n}": torch.as_tensor(v)
+                for n, v in values.items()
+                if v is not None
+            }
+        values = {"groups": optimiser["param_groups"], "schedule": self.schedule.state_dict()}
+        return {n: v.detach() for n, v in tensors.items()}, values
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict) -> None:
+        """Go on from what `state` returned."""
+        parts: dict[str, dict[str, Tensor]] = {"head": {}, "backbone": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = value
+        self.model.head.load_state_dict(parts["head"])
+        self.model.backbone.load_state_dict(parts["backbone"], strict=False)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict({"state": state, "param_groups": values["groups"]})
+        self.schedule.load_state_dict(values["schedule"])
+
+
+def make_optimiser(head: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a configuration."""
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(
+            head.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def make_schedule(
+    optimiser: torch.optim.Optimizer, config: TrainConfig
+) -> lr_scheduler.LRScheduler:
+    """The learning rate of every step."""
+    if config.schedule == "one-cycle":
+        return lr_scheduler.OneCycleLR(optimiser, config.lr, config.steps)
+    power = config.power if config.schedule == "poly" else 0.0
+    return lr_scheduler.LambdaLR(optimiser, lambda step: max(1 - step / config.steps, 0.0) ** power)
+
+
+def train(
+    model: SCL,
+    bank: FeatureBank,
+    sampler: EpisodeSampler,
+    config: TrainConfig = TrainConfig(),
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Train the head by Eq. 14 on kept features and return the losses of every step.
+
+    Each record holds "q", "s1", "s2" (those switched on), "total" and "seconds" since the start.
+    On one CPU, with torch.set_num_threads pinned, two runs give the same bits.
+    """
+    if sampler.shots != 1:
+        raise ValueError(
+            f"sampler with {sampler.shots} shots: training is one-shot (more shots need no "
+            "retraining: use condition and segment)"
+        )
+    trainer = Trainer(model, config, device)
+    generator = np.random.default_rng((config.seed, 1))
+    history, start = [], time.perf_counter()
+    for _ in steps_shown(range(config.steps), progress):
+        batch = bank.batch([sampler.draw(generator) for _ in range(config.batch)])
+        losses = trainer.step(batch.to(trainer.device))
+        history.append({**losses, "seconds": time.perf_counter() - start})
+    model.eval()
+    return [{name: float(value) for name, value in record.items()} for record in history]
+
+
+def steps_shown(steps: range, progress: bool) -> tqdm:
+    """A progress bar over the steps of a training, which may go on from an earlier one."""
+    return tqdm(
+        steps,
+        desc="training",
+        disable=not progress,
+        leave=False,
+        initial=steps.start,
+        total=steps.stop,
+    )
