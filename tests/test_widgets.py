@@ -255,12 +255,12 @@ CELLS = (
 RESULTS = "?"
 """,
     """
-from scl import widgets
-from scl.backbones import EfficientNetLite0
+from scl.course import widgets
+from scl.models.backbones import EfficientNetLite0
 from scl.datasets.bank import FeatureBank
 from scl.models.untrained import cosine_guides
 from scl.models.build import ModelConfig, build_model
-from scl.datasets import ToyshopSet
+from scl.datasets.toyshop import ToyshopSet
 from scl.method.episode import EpisodeSampler
 from scl.toyshop import Atlas
 
