@@ -34,6 +34,12 @@ def autocast(device: torch.device):
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
+def tuned(device: torch.device):
+    """Let cuDNN try its algorithms on the shapes it meets: right where shapes stay the same."""
+    cuda = device.type == "cuda"
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True) if cuda else nullcontext()
+
+
 def full_precision(device: torch.device):
     """Inside a torch.autocast, a part that keeps its own precision."""
     if not torch.amp.is_autocast_available(device.type):

@@ -21,6 +21,7 @@ from torchvision import models
 from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
 from scl.method.scl import SCL, Maps
 from scl.models.backbones import BACKBONES, ResNet, build_backbone, vgg
+from scl.models.backbones.frozen import statistics_of
 from scl.models.backbones.weights import torchvision_state
 from scl.models.build import ModelConfig, build_model, full_size
 from tests.helpers import TinyBackbone, random_task, tiny_model
@@ -66,11 +67,11 @@ def cells(backbone, side: int) -> int:
 
 
 def buffers(backbone) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in backbone.named_buffers()}
+    return {name: value.clone() for name, value in statistics_of(backbone).items()}
 
 
 def changed(backbone, before: dict[str, torch.Tensor]) -> list[str]:
-    return [n for n, value in backbone.named_buffers() if not torch.equal(value, before[n])]
+    return [n for n, value in statistics_of(backbone).items() if not torch.equal(value, before[n])]
 
 
 def check_use(model: SCL, b: int, k: int, device: str = "cpu", precision=nullcontext) -> None:

@@ -1,4 +1,9 @@
-"""Check what comes in: kind errors for images, masks and support sets that do not fit."""
+"""Check what comes in: kind errors for images, masks and support sets that do not fit.
+
+Values are looked at once where that costs nothing but a glance: not on the meta device, which has
+none, and not in queries on a GPU, which would stop for it at every batch. Supports on a GPU are
+summed up in one look.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +36,14 @@ def check_masks(masks: Tensor, role: str) -> None:
         )
 
 
-def check_images(images: Tensor, role: str, shape: str, dimensions: int) -> None:
-    """Raise unless images are float colour images of the documented shape."""
+def check_images(images: Tensor, role: str, shape: str, dimensions: int, look: bool) -> None:
+    """Raise unless images are float colour images of the documented shape; look: at values, too."""
     if images.dim() != dimensions or images.shape[-3] != 3:
         raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected {shape}")
-    if images.is_meta and images.is_floating_point():
-        return
     if not images.numel():
         raise ValueError(f"{role} images have shape {tuple(images.shape)}: expected at least one")
+    if not look and images.is_floating_point():
+        return
     if images.is_floating_point() and not torch.isfinite(images).all():
         raise ValueError(f"{role} images hold NaN or infinity: expected numbers in 0..1")
     largest = images.max()
@@ -51,8 +56,9 @@ def check_images(images: Tensor, role: str, shape: str, dimensions: int) -> None
 
 def check_query(images: Tensor, backbone: object = None, dtype: torch.dtype | None = None) -> None:
     """Raise unless [B, 3, H, W] images can be segmented; see check_support."""
-    check_images(images, "query", "[B, 3, H, W]", 4)
-    _check_fit(images, "query", backbone, dtype)
+    look = not images.is_meta and not images.is_cuda
+    check_images(images, "query", "[B, 3, H, W]", 4, look)
+    _check_fit(images, "query", backbone, dtype, look)
 
 
 def check_support(
@@ -69,9 +75,10 @@ def check_support(
         )
     if masks.shape[1] < 1:
         raise ValueError("K = 0 supports: at least one image with its mask is needed")
+    look = not masks.is_meta and not (masks.is_cuda and _well(images, masks, backbone))
     if isinstance(images, Tensor):
-        check_images(images, "support", "[B, K, 3, H, W]", 5)
-        _check_fit(images, "support", backbone, dtype)
+        check_images(images, "support", "[B, K, 3, H, W]", 5, look)
+        _check_fit(images, "support", backbone, dtype, look)
         if images.shape[-2:] != masks.shape[-2:]:
             raise ValueError(
                 f"support images {_size(images)} and masks {_size(masks)} differ in size: "
@@ -83,9 +90,9 @@ def check_support(
             f"{leading} support images for {tuple(masks.shape[:2])} masks [B, K]: "
             "expected one mask for each image"
         )
-    check_masks(masks, "support")
-    if masks.is_meta:
+    if not look:
         return
+    check_masks(masks, "support")
     empty = ((masks == 1).sum(dim=(2, 3)) == 0).nonzero()
     if len(empty):
         b, k = empty[0].tolist()
@@ -95,7 +102,21 @@ def check_support(
         )
 
 
-def _check_fit(images: Tensor, role: str, backbone: object, dtype: torch.dtype | None) -> None:
+def _well(images: object, masks: Tensor, backbone: object) -> bool:
+    """Say whether values on a GPU are as they should be, waiting for it once and not for each."""
+    known = (masks == 0) | (masks == 1) | (masks == IGNORE)
+    found = [known.all(), (masks == 1).flatten(2).any(dim=2).all()]
+    if isinstance(images, Tensor) and images.numel():
+        lowest, highest = images.aminmax()
+        unit = (lowest >= 0) & (highest <= 1)
+        normalised = getattr(backbone, "inputs", "unit") == "normalised"
+        found += [torch.isfinite(images).all(), ~unit & (highest <= 16) if normalised else unit]
+    return bool(torch.stack(found).all())
+
+
+def _check_fit(
+    images: Tensor, role: str, backbone: object, dtype: torch.dtype | None, look: bool
+) -> None:
     """Raise unless a model can take these images: size, precision, range of values."""
     stride, inputs = getattr(backbone, "stride", 1), getattr(backbone, "inputs", None)
     if min(images.shape[-2:]) < stride:
@@ -109,7 +130,7 @@ def _check_fit(images: Tensor, role: str, backbone: object, dtype: torch.dtype |
             f"{role} images are {images.dtype} and the model is {dtype}: convert them with "
             f"'.to(torch.{name})'; for half precision use torch.autocast"
         )
-    if images.is_meta or not images.numel() or inputs is None:
+    if not look or inputs is None:
         return
     lowest, highest = (float(x) for x in images.aminmax())
     if inputs == "unit" and (lowest < 0 or highest > 1):

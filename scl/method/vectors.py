@@ -100,6 +100,15 @@ def cosine_map(features: Tensor, vector: Tensor) -> Tensor:
     return F.cosine_similarity(features, vector[:, :, None, None], dim=1)
 
 
+def _nearest_cosine(cells: Tensor, others: Tensor) -> Tensor:
+    """Find the largest cosine of each cell, [C, m], to any of the others, [C, n]: [m].
+
+    The cosines lie close together and are stretched to 0..1 afterwards, so bfloat16 would not do.
+    """
+    norms = cells.norm(dim=0)[:, None] * others.norm(dim=0) + 1e-7
+    return (cells.T @ others).div_(norms).amax(dim=1)
+
+
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """PFENet's prior (Tian et al., TPAMI 2020): the cosine to the nearest support cell.
 
@@ -107,12 +116,10 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
-    flat = query.flatten(2).to(dtype)
     support = (support * mask.unsqueeze(1)).flatten(2).to(dtype)
-    norms = flat.norm(dim=1).unsqueeze(2) * support.norm(dim=1).unsqueeze(1)
-    # The cosines lie close together and are stretched to 0..1: half precision would not do.
+    pairs = zip(query.flatten(2).to(dtype), support, strict=True)
+    # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
     with full_precision(query.device):
-        similarity = flat.transpose(1, 2) @ support / (norms + 1e-7)
-    best = similarity.amax(dim=2)
+        best = torch.stack([_nearest_cosine(cells, others) for cells, others in pairs])
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
     return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

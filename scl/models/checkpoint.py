@@ -18,6 +18,7 @@ from torch import nn
 from scl.files import versions, write_atomically, write_json
 from scl.method.records import Backbone
 from scl.method.scl import SCL
+from scl.models.backbones.frozen import statistics_of
 from scl.models.build import ModelConfig, build_model
 from scl.models.released import load_released
 
@@ -80,7 +81,7 @@ def save_checkpoint(
         raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
     learnt = dict(model.head.state_dict())
     if model.rules.statistics == "batch":
-        learnt |= {PREFIX + name: value for name, value in model.backbone.named_buffers()}
+        learnt |= {PREFIX + name: value for name, value in statistics_of(model.backbone).items()}
     state = {n: v.detach().cpu().contiguous() for n, v in learnt.items()}
     write_atomically(weights, lambda temporary: save_file(state, temporary))
     record = {

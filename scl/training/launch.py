@@ -12,10 +12,11 @@ import torch
 from scl.datasets.items import Letterbox
 from scl.datasets.registry import DataConfig, open_data
 from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
+from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
-from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
+from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, send
 from scl.training.pixels import (
     SHARE,
     EpisodeImages,
@@ -32,6 +33,8 @@ from scl.training.trainer import Images
 
 # Pixels of the longest side of the images that are kept; other data sets: the training size.
 CANVAS = {"pascal": 500, "coco": 640, "fss": 224}
+# Validation episodes that a GPU decodes together.
+AT_ONCE = 8
 # What happens to supports and to queries.
 AUGMENTS = {"pfenet": (PFENET, PFENET), "canet": (CANET, CANET_QUERY), "none": (NONE, NONE)}
 
@@ -145,15 +148,24 @@ def score_of(recipe: Recipe, workers: Workers) -> Score | None:
 def episode_miou(
     model: SCL, dataset: Dataset, episodes: Sequence[EpisodeIndex], workers: Workers
 ) -> float:
-    """mIoU in 0..1 over episodes at network size, shared among the processes; exact totals."""
-    counts = torch.zeros(len(episodes), 4, dtype=torch.int64)
+    """mIoU in 0..1 over episodes at network size, shared among the processes; exact totals.
+
+    A GPU gets several episodes at once, the next ones read meanwhile, and is waited for at the end.
+    """
     device = device_of(model)
-    for place in range(workers.rank, len(episodes), workers.world):
-        episode = load_episode(dataset, episodes[place])
+    own = range(workers.rank, len(episodes), workers.world)
+    size = AT_ONCE if device.type == "cuda" else 1
+    chunks = [own[start : start + size] for start in range(0, len(own), size)]
+    counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
+
+    def read(chunk: range) -> tuple[torch.Tensor, ...]:
+        loaded = [load_episode(dataset, episodes[place]) for place in chunk]
+        names = ("support_images", "support_masks", "query_image", "query_mask")
+        return tuple(torch.stack([getattr(e, name) for e in loaded]) for name in names)
+
+    for chunk, parts in zip(chunks, ahead(read, chunks, 1), strict=True):
+        images, masks, query, truth = (send(x, device) for x in parts)
         with autocast(device):
-            support = model.condition(
-                episode.support_images[None].to(device), episode.support_masks[None].to(device)
-            )
-            done = model.segment(support, episode.query_image[None].to(device))
-        counts[place] = count_pixels(done.mask.cpu(), episode.query_mask[None])[0]
-    return mean_iou(gathered(counts, device).numpy(), [e.label for e in episodes])
+            done = model.segment(model.condition(images, masks), query)
+        counts[chunk.start : chunk.stop : chunk.step] = count_pixels(done.mask, truth)
+    return mean_iou(gathered(counts, device).cpu().numpy(), [e.label for e in episodes])

@@ -24,8 +24,6 @@ METHODS = {"scl": SELF_GUIDED, "baseline": V_S, "baseline+L1": V_S_L1}
 SELECTIONS = ("validation", "last", "novel")
 
 
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """How a run is watched and kept.
@@ -35,7 +33,8 @@ class RunConfig:
     log_every: steps between rows of the log; select: keep the best checkpoint by "validation" (base
     classes, see DataConfig.held_out), take the "last" and score nothing, or choose by "novel"
     classes, which flatters the result; validate_every: steps between scores, over so many episodes;
-    tensorboard: write the log's rows for TensorBoard, too, which has to be installed.
+    tensorboard: write the log's rows for TensorBoard, too, which has to be installed; graph: on
+    CUDA, replay each step as a CUDA graph.
     """
 
     seed: int = 0
@@ -46,6 +45,7 @@ class RunConfig:
     validate_episodes: int = 200
     select: Literal["validation", "last", "novel"] = "validation"
     tensorboard: bool = False
+    graph: bool = True
 
     def __post_init__(self) -> None:
         for name in ("save_every", "log_every", "validate_every", "validate_episodes"):

@@ -73,7 +73,7 @@ class Run:
         self.recipe, self.folder, self.batches, self.score = recipe, Path(folder), batches, score
         self.workers = workers or Workers()
         self.model = model or build_model(recipe.model, recipe.run.seed)
-        self.trainer = Trainer(self.model, recipe.train, device)
+        self.trainer = Trainer(self.model, recipe.train, device, recipe.run.graph)
         self.at, self.board = Progress(), None
         self._boards = recipe.run.tensorboard and self.workers.first
 
@@ -108,7 +108,9 @@ class Run:
         miou = self._validate() if due else None
         if self.workers.first:
             if due or last or step % run.log_every == 0:
-                row = {name: float(value) for name, value in losses.items()}
+                # Together: each number alone would make a GPU wait anew.
+                numbers = torch.stack(list(losses.values())).tolist()
+                row = dict(zip(losses, numbers, strict=True))
                 bar.set_postfix(loss=f"{row['total']:.3f}")
                 self._write_row(row, miou)
             if last or step % run.save_every == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,9 +15,10 @@ from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from scl.datasets.bank import Batch, FeatureBank
-from scl.device import autocast, pick_device
+from scl.device import autocast, pick_device, tuned
 from scl.method.episode import EpisodeSampler
 from scl.method.scl import SCL
+from scl.models.backbones.frozen import statistics_of
 
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("one-cycle", "poly", "constant")
@@ -69,6 +71,62 @@ class Images(NamedTuple):
         return Images(*(x.to(device, non_blocking=True) for x in self))
 
 
+# Steps taken one kernel after the other before a step is captured: libraries choose and prepare.
+WARM_UP = 3
+
+
+class CapturedStep:
+    """A step's forward and backward pass, captured as a CUDA graph and replayed.
+
+    Such a step is about a thousand small kernels, which a GPU finishes sooner than Python starts
+    the next; a graph starts them all at once. The numbers are those of the step itself: the same
+    kernels on the same shapes, drop-out drawn anew from the generator's state at each replay.
+    work: takes a batch, leaves gradients in the parameters and returns the losses.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Batch | Images], dict[str, Tensor]],
+        batch: Batch | Images,
+        parameters: Iterable[nn.Parameter],
+    ):
+        # What is captured reads from this memory and writes into this memory, again and again.
+        self.batch = each_tensor(batch, torch.clone)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = work(self.batch)
+        self.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
+
+    def fits(self, batch: Batch | Images) -> bool:
+        """Say whether a batch has the captured shapes."""
+        ours, theirs = tensors_of(self.batch), tensors_of(batch)
+        return [x.shape for x in ours] == [x.shape for x in theirs]
+
+    def replay(self, batch: Batch | Images) -> dict[str, Tensor]:
+        """Do the captured work on a batch."""
+        for own, new in zip(tensors_of(self.batch), tensors_of(batch), strict=True):
+            own.copy_(new, non_blocking=True)
+        self.graph.replay()
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+        return {name: value.clone() for name, value in self.losses.items()}
+
+
+def each_tensor(batch: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+    """Change every tensor of a batch, whatever named tuples it lies in."""
+    changed = (
+        each_tensor(x, change) if isinstance(x, tuple) else x if x is None else change(x)
+        for x in batch
+    )
+    return type(batch)(*changed)
+
+
+def tensors_of(batch: tuple) -> list[Tensor]:
+    """List every tensor of a batch, whatever named tuples it lies in."""
+    nested = (tensors_of(x) if isinstance(x, tuple) else [x] for x in batch)
+    return [x for some in nested for x in some if x is not None]
+
+
 class EpisodeLosses(nn.Module):
     """Eq. 14 of a batch as a module, which is what DistributedDataParallel wraps."""
 
@@ -91,17 +149,27 @@ class Trainer:
     """A model, its optimiser and its schedule; takes a step at a time.
 
     The head learns, the backbone does not. With torch.distributed initialised, gradients are
-    averaged over the processes, each of which brings its part of the batch.
+    averaged over the processes, each of which brings its part of the batch. graph: on CUDA and in
+    one process, replay the step as a CUDA graph.
     """
 
-    def __init__(self, model: SCL, config: TrainConfig, device: torch.device | str = "auto"):
+    def __init__(
+        self,
+        model: SCL,
+        config: TrainConfig,
+        device: torch.device | str = "auto",
+        graph: bool = True,
+    ):
         self.model, self.config, self.device = model, config, pick_device(device)
         model.to(self.device)
         if self.device.type == "cuda":
             model.to(memory_format=torch.channels_last)
         model.train()
         self.losses: nn.Module = EpisodeLosses(model)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.graph, self.taken = graph and not shared and self.device.type == "cuda", 0
+        self.captured: CapturedStep | None = None
+        if shared:
             # Without a support loss some parameters of the support's FPM receive no gradient.
             self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
         self.optimiser = make_optimiser(model.head, config)
@@ -113,22 +181,36 @@ class Trainer:
 
         They stay tensors: asking for the numbers would wait for the GPU at every step.
         """
-        with autocast(self.device):
-            losses = self.losses(batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        with tuned(self.device):
+            losses = self._gradients(batch)
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.model.head.parameters(), self.config.clip)
         self.lr = self.optimiser.param_groups[0]["lr"]
         self.optimiser.step()
         self.schedule.step()
+        self.taken += 1
+        return losses
+
+    def _gradients(self, batch: Batch | Images) -> dict[str, Tensor]:
+        """Leave the gradients of a batch in the parameters; return its losses."""
+        if self.graph and self.captured is None and self.taken >= WARM_UP:
+            self.captured = CapturedStep(self._backward, batch, self.model.head.parameters())
+        if self.captured is not None and self.captured.fits(batch):
+            return self.captured.replay(batch)
+        return self._backward(batch)
+
+    def _backward(self, batch: Batch | Images) -> dict[str, Tensor]:
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(self.device):
+            losses = self.losses(batch)
+        losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """All that a step depends on but the batch: tensors by name, and plain values."""
         tensors = {f"head.{n}": v for n, v in self.model.head.state_dict().items()}
         if self.model.rules.statistics == "batch":
-            tensors |= {f"backbone.{n}": v for n, v in self.model.backbone.named_buffers()}
+            tensors |= {f"backbone.{n}": v for n, v in statistics_of(self.model.backbone).items()}
         optimiser = self.optimiser.state_dict()
         for index, values in optimiser["state"].items():
             tensors |= {

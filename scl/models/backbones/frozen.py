@@ -11,12 +11,16 @@ from scl.method.records import Inputs
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-
-
 class Frozen(nn.Module):
     """Parameters without gradient, batch normalisation with stored statistics."""
 
     inputs: Inputs = "unit"
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Buffers move with the model: a tensor made at every call would make a GPU wait for it.
+        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
+            self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
 
     def freeze(self) -> Frozen:
         """No gradients, evaluation mode."""
@@ -37,13 +41,15 @@ class Frozen(nn.Module):
         """Images in 0..1 to ImageNet's mean 0 and deviation 1; "normalised" ones as they are."""
         if self.inputs == "normalised":
             return images
-        mean, deviation = (
-            torch.tensor(x, dtype=images.dtype, device=images.device).reshape(1, 3, 1, 1)
-            for x in (MEAN, DEVIATION)
-        )
-        return (images - mean) / deviation
+        return (images - self.mean.to(images.dtype)) / self.deviation.to(images.dtype)
 
 
 def under_mask(maps: Tensor, mask: Tensor | None) -> Tensor:
     """Maps [N, c, h, w], zero outside of a mask [N, h, w]; unchanged without one."""
     return maps if mask is None else maps * mask.unsqueeze(1).to(maps.dtype)
+
+
+def statistics_of(backbone: nn.Module) -> dict[str, Tensor]:
+    """Return what a backbone stores besides its weights: the statistics of its normalisation."""
+    weights = dict(backbone.named_parameters())
+    return {name: v for name, v in backbone.state_dict().items() if name not in weights}
