@@ -66,9 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.set_defaults(call=_train)
 
-    bench = commands.add_parser("bench", help="train one cell on a device and record its speed")
+    bench = commands.add_parser("bench", help="measure what a device does with the package")
+    bench.add_argument("what", choices=("gpu",))
+    bench.add_argument("--out", type=Path, help="folder of records (default: results/devices)")
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    bench.add_argument("--results", type=Path)
+    bench.add_argument("--part", nargs="+", default=[], help="default: all")
+    bench.add_argument("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
+    bench.add_argument("--pascal", type=Path, help="folder of PASCAL VOC 2012, if it is at hand")
     bench.set_defaults(call=_bench)
 
     flops = commands.add_parser("flops", help="count the arithmetic of one episode at full size")
@@ -255,14 +259,17 @@ def _flags(options: argparse.Namespace) -> list[str]:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    import torch
-
-    from scl.study.cells import device_record
+    from scl.bench import gpu
     from scl.study.grid import RESULTS
 
-    torch.set_num_threads(1)
-    path = device_record(options.device, results=options.results or RESULTS)
-    print(path.read_text(encoding="utf-8"))
+    strange = [name for name in options.part if name not in gpu.PARTS]
+    if strange:
+        raise ValueError(f"--part {strange[0]!r}: expected some of {list(gpu.PARTS)}")
+    out, rest = options.out or RESULTS / "devices", (options.rehearse, options.pascal)
+    if len(options.part) == 1:
+        gpu.measure_part(options.part[0], out, options.device, *rest)
+        return
+    print(gpu.table(gpu.measure(out, options.device, *rest, options.part)))
 
 
 def _flops(options: argparse.Namespace) -> None:

@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -29,9 +33,18 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
-def autocast(device: torch.device):
-    """bf16 on CUDA, plain float32 elsewhere."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+def autocast(device: torch.device, precision: Precision = "auto"):
+    """Compute in bfloat16 where that is right; "auto": on CUDA, and in float32 elsewhere."""
+    half = device.type == "cuda" if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def send(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
+    """Move values to a device without waiting for what it is doing."""
+    values = torch.as_tensor(values)
+    if values.device.type == "cpu" and device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def tuned(device: torch.device):

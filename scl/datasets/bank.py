@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from scl.device import send
 from scl.method.episode import Dataset, EpisodeIndex, image_tensor
 from scl.method.scl import SCL, Maps
 
@@ -74,8 +75,8 @@ class FeatureBank:
     def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Batch:
         """Gather episodes; the first `wrong` supports of each show the wrong object."""
         device = self.masks.device
-        supports = torch.tensor([e.supports for e in episodes], device=device)
-        queries = torch.tensor([e.query for e in episodes], device=device)
+        supports = send(torch.tensor([e.supports for e in episodes]), device)
+        queries = send(torch.tensor([e.query for e in episodes]), device)
         maps, masks = take_maps(self.maps, supports), self.masks[supports]
         if wrong:
             if self.wrong_masks is None or wrong > supports.shape[1]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -26,6 +27,9 @@ def pascal_classes() -> tuple[str, ...]:
     from torchvision.models.segmentation import FCN_ResNet50_Weights
 
     return tuple(FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"][1:])
+
+
+PascalProtocol = Literal["published", "val-only"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class PascalTree:
 
     def own_masks(self) -> frozenset[str]:
         """The images that VOC itself has masks for: those of its two lists."""
-        return frozenset(self.names("train") + self.names("val"))
+        lists = [name for name in ("train", "val") if self.list_file(name).is_file()]
+        return frozenset(name for some in lists for name in self.names(some))
 
     def mask_file(self, name: str, own: frozenset[str]) -> Path:
         """VOC's own mask where there is one, else SegmentationClassAug's, else SBD's.
@@ -155,6 +160,9 @@ class Pascal5i(ItemSet):
     "novel" or "test" (novel classes in VOC's validation images), "validation" (base classes
     in VOC's validation images, to choose settings by: the `held_out` ones, which training leaves
     out, or all if held_out is 0);
+    protocol: "published", or "val-only", which trains on validation images, too: on those that show
+    no pixel of a novel class, listed in base_only_foldF.txt. Training and novel classes then share
+    neither a class nor an image, but there are five times fewer images than in the published one;
     shots: every class must have images for episodes of so many supports; transform: changes image
     and mask together; download: fetch and unpack the archives that were not unpacked here before.
     Every mask is read at the start, to know which classes it shows.
@@ -169,6 +177,7 @@ class Pascal5i(ItemSet):
         transform: Transform | None = None,
         download: bool = False,
         held_out: int = 0,
+        protocol: PascalProtocol = "published",
     ):
         classes = pascal_classes()
         wanted = wanted_classes(split, len(classes), fold, held_out, "contiguous")
@@ -176,7 +185,16 @@ class Pascal5i(ItemSet):
             obtain(pascal_archives(), Path(root))
         self.tree = tree = find_tree(root)
         self._own = tree.own_masks()
-        if split == "train":
+        if protocol == "val-only":
+            if split == "validation" and not held_out:
+                raise ValueError(
+                    "val-only: training takes every image without a novel class, so none is left "
+                    "to choose settings by: hold base classes out (held_out=3)"
+                )
+            listed = "val" if split in ("novel", "test") else f"base_only_fold{fold}"
+            where = tree.list_file(listed)
+            names = dict.fromkeys(tree.names(listed), where)
+        elif split == "train":
             names = training_names(tree)
             where = f"{tree.list_file('train')} and the lists in {tree.sbd or tree.root}"
         else:

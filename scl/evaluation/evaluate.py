@@ -11,7 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from scl.datasets.bank import FeatureBank
-from scl.device import autocast
+from scl.device import Precision, autocast
 from scl.method.episode import EpisodeIndex
 from scl.method.metric import class_iou, count_pixels, fb_iou, mean_iou
 from scl.method.records import Backbone
@@ -80,10 +80,12 @@ def evaluate(
     batch: int = 10,
     progress: bool = False,
     swap: str | None = None,
+    precision: Precision = "auto",
 ) -> dict[str, Result]:
     """Segment every query once per way of fusing; the supports are read once for all of them.
 
-    wrong: how many supports of each episode show the wrong object; swap: see swap_vectors.
+    wrong: how many supports of each episode show the wrong object; swap: see swap_vectors;
+    precision: see scl.device.autocast.
     Returns a Result by fusion. The model's own device and mode are kept.
     """
     was_training, device = model.training, bank.masks.device
@@ -92,16 +94,16 @@ def evaluate(
     starts = range(0, len(episodes), batch)
     for start in tqdm(starts, desc="episodes", disable=not progress, leave=False):
         b = bank.batch(episodes[start : start + batch], wrong)
-        with autocast(device):
+        with autocast(device, precision):
             support = model.condition(b.support, b.support_masks)
             if swap is not None:
                 support = swap_vectors(support, b.labels, swap)
             for fusion in fusions:
                 done = model.segment(support, b.query, fusion, tuple(b.query_masks.shape[-2:]))
-                counts[fusion].append(count_pixels(done.mask, b.query_masks).cpu())
+                counts[fusion].append(count_pixels(done.mask, b.query_masks))
     model.train(was_training)
     labels = np.array([e.label for e in episodes])
-    return {name: Result(torch.cat(c).numpy(), labels) for name, c in counts.items()}
+    return {name: Result(torch.cat(c).cpu().numpy(), labels) for name, c in counts.items()}
 
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(11))

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scl.device import send
 from scl.method.vectors import IGNORE
 from scl.models.backbones.frozen import MEAN
 
@@ -321,14 +322,6 @@ def each(
     if len(generator) != count:
         raise ValueError(f"{len(generator)} generators for {count}: expected one for each")
     return list(generator)
-
-
-def send(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
-    """To a device, without waiting for what it is doing."""
-    values = torch.as_tensor(values)
-    if values.device.type == "cpu" and device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
 
 
 def _check(images: Tensor, masks: Tensor, sizes: Tensor, transforms: Sequence[Transform]) -> int:

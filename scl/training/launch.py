@@ -11,12 +11,12 @@ import torch
 
 from scl.datasets.items import Letterbox
 from scl.datasets.registry import DataConfig, open_data
-from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
+from scl.device import Workers, autocast, device_of, gathered, pick_device, send, torchrun
 from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
-from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, send
+from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
 from scl.training.pixels import (
     SHARE,
     EpisodeImages,

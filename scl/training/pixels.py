@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from scl.device import send
 from scl.method.episode import Dataset, EpisodeIndex
 from scl.method.vectors import IGNORE
-from scl.training.augment import NONE, AugmentConfig, Foreground, Transform, apply, draw, each, send
+from scl.training.augment import NONE, AugmentConfig, Foreground, Transform, apply, draw, each
 
 GIB = 2**30
 

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from scl.datasets.bank import Batch, FeatureBank
-from scl.device import autocast, pick_device, tuned
+from scl.device import Precision, autocast, pick_device, tuned
 from scl.method.episode import EpisodeSampler
 from scl.method.scl import SCL
 from scl.models.backbones.frozen import statistics_of
@@ -33,7 +33,7 @@ class TrainConfig:
     others; weight_decay: of the optimiser; seed: of the episodes drawn (initialisation has its
     own); optimiser: "adamw" or "sgd" (PFENet, CANet), with this momentum; schedule: "one-cycle",
     "poly", lr (1 - step / steps)^power (PFENet), or "constant" (CANet); clip: largest norm of the
-    gradients (None: any).
+    gradients (None: any); precision: "auto" is bfloat16 on CUDA and float32 elsewhere.
     """
 
     steps: int = 600
@@ -46,6 +46,7 @@ class TrainConfig:
     schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
     power: float = 0.9
     clip: float | None = None
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr"):
@@ -201,7 +202,7 @@ class Trainer:
 
     def _backward(self, batch: Batch | Images) -> dict[str, Tensor]:
         self.optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device):
+        with autocast(self.device, self.config.precision):
             losses = self.losses(batch)
         losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}

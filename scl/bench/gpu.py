@@ -1,0 +1,110 @@
+"""python -m scl bench gpu: what a GPU does, in parts that each have a process and a time limit.
+
+A part writes its rows into the device's record as soon as it has them, so that a part that fails,
+hangs or is killed costs its own rest and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from scl.bench import parts
+from scl.bench.parts import REHEARSAL, Bench, Sizes
+from scl.device import pick_device
+from scl.files import versions, write_json
+
+# Part: what measures it, and the seconds it may take. Together they fit into nine minutes.
+PARTS = {
+    "same answers": (parts.same_answers, 60),
+    "training": (parts.training, 180),
+    "using it": (parts.using, 75),
+    "resume": (parts.resuming, 75),
+    "course grid": (parts.course_grid, 75),
+    "pascal": (parts.pascal, 75),
+}
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's own name, or that this is a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def record_path(out: Path, device: torch.device, rehearse: bool) -> Path:
+    """Where the record of a device lies."""
+    name = device_name(device).replace(" ", "-")
+    return out / f"{name}{'-rehearsal' if rehearse else ''}.json"
+
+
+def measure(out: Path, device: str, rehearse: bool, pascal: Path | None, only: list[str]) -> Path:
+    """Measure all parts, or those named, one process each; return the record's path."""
+    chosen = pick_device(device)
+    path = record_path(out, chosen, rehearse)
+    for name in only or PARTS:
+        seconds = PARTS[name][1]
+        command = [sys.executable, "-m", "scl", "bench", "gpu", "--out", str(out), "--part", name]
+        command += ["--device", device, *(["--rehearse"] if rehearse else [])]
+        command += ["--pascal", str(pascal)] if pascal else []
+        print(f"{name}: at most {seconds} s", flush=True)
+        start = time.perf_counter()
+        try:
+            code = subprocess.run(command, timeout=seconds).returncode
+            ended = "complete" if code == 0 else f"failed with status {code}"
+        except subprocess.TimeoutExpired:
+            ended = f"stopped after {seconds} s"
+        note(path, chosen, name, {"ended": ended}, time.perf_counter() - start)
+    return path
+
+
+def measure_part(name: str, out: Path, device: str, rehearse: bool, pascal: Path | None) -> None:
+    """Measure one part in this process."""
+    chosen = pick_device(device)
+    path, rows = record_path(out, chosen, rehearse), []
+
+    def add(row: dict[str, object]) -> None:
+        rows.append(row)
+        note(path, chosen, name, {"rows": rows})
+        print(" ", json.dumps({k: v for k, v in row.items() if k != "trace"}), flush=True)
+
+    PARTS[name][0](Bench(chosen, REHEARSAL if rehearse else Sizes(), add, pascal))
+
+
+def note(
+    path: Path, device: torch.device, part: str, values: dict, seconds: float | None = None
+) -> None:
+    """Put what is known of a part into the record."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record |= {"device": device_name(device), "machine": platform.machine()}
+    record["versions"] = {**versions(), "cuda": torch.version.cuda}
+    kept = record.setdefault("parts", {}).setdefault(part, {})
+    if "rows" in values and kept.get("ended"):
+        kept.clear()  # an earlier measurement of this part
+    kept |= values
+    if seconds is not None:
+        kept["seconds"] = round(seconds, 1)
+    write_json(path, record)
+
+
+def table(path: Path) -> str:
+    """A record as tables that a person reads."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"# {record['device']}", ""]
+    for name, part in record["parts"].items():
+        lines += [
+            f"## {name} ({part.get('ended', 'not finished')}, {part.get('seconds', 0)} s)",
+            "",
+        ]
+        rows = [{k: v for k, v in r.items() if k != "trace"} for r in part.get("rows", [])]
+        for columns in dict.fromkeys(tuple(row) for row in rows):
+            lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+            for row in rows:
+                if tuple(row) == columns:
+                    lines.append("| " + " | ".join(str(row[c]) for c in columns) + " |")
+            lines.append("")
+    return "\n".join(lines)
