@@ -1,19 +1,27 @@
 """Bank, training, evaluation and checkpoints, on a tiny world of coloured squares."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from scl.datasets.bank import FeatureBank
+from scl.datasets.bank import Batch, FeatureBank
 from scl.evaluation.evaluate import choose_threshold, evaluate
 from scl.method.episode import EpisodeSampler
-from scl.method.scl import SCL
+from scl.method.scl import SCL, Maps
 from scl.models.build import ModelConfig, build_model
 from scl.models.checkpoint import load_checkpoint, read_config, save_checkpoint
 from scl.models.untrained import all_foreground, cosine_method
-from scl.training.trainer import TrainConfig, train
+from scl.training.trainer import (
+    Images,
+    TrainConfig,
+    Trainer,
+    each_tensor,
+    tensors_of,
+    train,
+)
 from tests.helpers import TinyBackbone
 
 
@@ -176,3 +184,30 @@ def test_training_on_cuda_learns_as_well(world):
     bank = FeatureBank(model, data, device="cuda")
     train(model, bank, EpisodeSampler(data), TrainConfig(60, 6, lr=3e-2), "cuda", progress=False)
     assert evaluate(model, bank, EpisodeSampler(data).fixed(40, 9))["cross"].miou > 0.75
+
+
+def test_every_tensor_of_a_batch_is_found():
+    first, second = Maps(torch.ones(1)), Maps(torch.ones(3), torch.ones(4))
+    batch = Batch(first, torch.zeros(2), second, torch.ones(5), torch.ones(6))
+    assert [len(x) for x in tensors_of(batch)] == [1, 2, 3, 4, 5, 6]
+    changed = each_tensor(batch, lambda x: x + 1)
+    assert isinstance(changed, Batch) and changed.query.masked is None
+    assert [float(x[0]) for x in tensors_of(changed)] == [2, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_captured_step_learns_what_one_kernel_after_the_other_learns():
+    """The same seeds, drop-out included; two batch shapes, of which one is captured."""
+    learnt = []
+    for graph in (False, True):
+        model = build_model(replace(CONFIG, dropout=0.5), 0)
+        trainer = Trainer(model, TrainConfig(12, 2, lr=1e-3, precision="float32"), "cuda", graph)
+        for step in range(12):
+            torch.manual_seed(step)
+            images = torch.rand(2 + (step == 7), 3, 64, 64, device="cuda")
+            masks = (images[:, 0] > 0.5).byte()
+            losses = trainer.step(Images(images, masks, images.flip(0), masks.flip(0)))
+        assert graph == (trainer.captured is not None)
+        learnt.append((float(losses["total"]), model.head.classify.weight.detach().cpu()))
+    assert learnt[0][0] == pytest.approx(learnt[1][0], rel=1e-3)
+    assert torch.allclose(learnt[0][1], learnt[1][1], atol=1e-3)

@@ -57,7 +57,7 @@ class Sizes:
     batches: tuple[int, ...] = (4, 16)
     queries: tuple[int, ...] = (1, 8)
     pictures: int = 64
-    seconds: float = 3.0
+    seconds: float = 2.0
     episodes: int = 200
     steps: int | None = None
     killed: int = 120

@@ -24,6 +24,8 @@ def plain_episode(model: SCL, images: Tensor, masks: Tensor, query: Tensor) -> T
     supports = [model.condition(image[None, None], mask[None, None]) for image, mask in pairs]
     maps, size = model.encode(query[None]), tuple(query.shape[-2:])
     logits = [model.segment(one, maps, size=size).logits[:, 0] for one in supports]
+    if len(supports) == 1:
+        return logits[0][0]
     rows = []
     for guide in supports:
         ious = []

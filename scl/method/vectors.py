@@ -100,13 +100,21 @@ def cosine_map(features: Tensor, vector: Tensor) -> Tensor:
     return F.cosine_similarity(features, vector[:, :, None, None], dim=1)
 
 
-def _nearest_cosine(cells: Tensor, others: Tensor) -> Tensor:
-    """Find the largest cosine of each cell, [C, m], to any of the others, [C, n]: [m].
+def _nearest_cosine(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    """Find the largest cosine of each cell, [C, m], to the others, [C, n], under a mask [n]: [m].
 
-    The cosines lie close together and are stretched to 0..1 afterwards, so bfloat16 would not do.
+    The cosines lie close together and are stretched to 0..1 afterwards, so sums are kept in single
+    precision. A GPU multiplies bfloat16 exactly on the way there; so the mask is a factor of its
+    own, outside of the product.
     """
-    norms = cells.norm(dim=0)[:, None] * others.norm(dim=0) + 1e-7
-    return (cells.T @ others).div_(norms).amax(dim=1)
+    single = torch.promote_types(cells.dtype, torch.float32)
+    if cells.is_cuda and cells.dtype == others.dtype != single:
+        products = torch.mm(cells.T, others, out_dtype=single)
+    else:
+        products = cells.T.to(single) @ others.to(single)
+    of_cells, of_others = (x.norm(dim=0, dtype=single) for x in (cells, others))
+    lengths = of_cells[:, None] * (of_others * mask)
+    return products.mul_(mask).div_(lengths.add_(1e-7)).amax(dim=1)
 
 
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
@@ -115,11 +123,9 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     query: [N, C, h, w] high-level features; support: [N, C, h', w'], computed from the masked
     image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
     """
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    support = (support * mask.unsqueeze(1)).flatten(2).to(dtype)
-    pairs = zip(query.flatten(2).to(dtype), support, strict=True)
+    images = zip(query.flatten(2), support.flatten(2), mask.flatten(1), strict=True)
     # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
     with full_precision(query.device):
-        best = torch.stack([_nearest_cosine(cells, others) for cells, others in pairs])
+        best = torch.stack([_nearest_cosine(*image) for image in images])
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
     return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

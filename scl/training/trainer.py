@@ -94,7 +94,8 @@ class CapturedStep:
         # What is captured reads from this memory and writes into this memory, again and again.
         self.batch = each_tensor(batch, torch.clone)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # A loader's thread may pin memory meanwhile, which is no part of the step.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.losses = work(self.batch)
         self.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
 
