@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     atlas.set_defaults(call=_atlas)
 
     run = commands.add_parser("run", help="compute cells of the tables, or list the missing ones")
-    run.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    run.add_argument("--data", default="toyshop", choices=("toyshop",))
     run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     run.add_argument("--variant", nargs="+", help="default: all")
     run.add_argument("--fold", type=int, help="default: all")
@@ -44,7 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--all", action="store_true", help="run every missing cell")
     run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
-    run.add_argument("--root", help="folder of photographs (with --data photos)")
     run.add_argument("--results", type=Path, help="default: the results folder of the course")
     run.set_defaults(call=_run)
 
@@ -66,17 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.set_defaults(call=_train)
 
-    bench = commands.add_parser("bench", help="train one cell on a device and record its speed")
-    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    bench.add_argument("--results", type=Path)
-    bench.set_defaults(call=_bench)
-
     flops = commands.add_parser("flops", help="count the arithmetic of one episode at full size")
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
     flops.set_defaults(call=_flops)
 
     table = commands.add_parser("table", help="print the tables of the stored cells")
-    table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    table.add_argument("--data", default="toyshop", choices=("toyshop",))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     table.add_argument("--results", type=Path)
     instead = table.add_mutually_exclusive_group()
@@ -185,12 +179,12 @@ def _run(options: argparse.Namespace) -> int:
             print(cell.command)
         return 0
     if options.all:
-        failed = run_all(cells, options.jobs, results, options.root)
+        failed = run_all(cells, options.jobs, results)
         print(f"{len(cells) - len(failed)} of {len(cells)} cells are there")
         return 1 if failed else 0
     kept = results.parent / KEPT.relative_to(RESULTS.parent)
     for cell in cells:
-        done = run_cell(cell, None, results, options.root, progress=False, kept=kept)
+        done = run_cell(cell, results=results, progress=False, kept=kept)
         print(done, flush=True)
     return 0
 
@@ -252,17 +246,6 @@ def _flags(options: argparse.Namespace) -> list[str]:
         "train.steps": options.steps,
     }
     return [f"{place}={value}" for place, value in changes.items() if value is not None]
-
-
-def _bench(options: argparse.Namespace) -> None:
-    import torch
-
-    from scl.study.cells import device_record
-    from scl.study.grid import RESULTS
-
-    torch.set_num_threads(1)
-    path = device_record(options.device, results=options.results or RESULTS)
-    print(path.read_text(encoding="utf-8"))
 
 
 def _flops(options: argparse.Namespace) -> None:

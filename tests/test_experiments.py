@@ -108,7 +108,7 @@ def test_different_episodes_are_refused():
 def test_protocol_of_the_stored_tables_meets_its_promise():
     protocol = Protocol()
     assert protocol.one_shot >= 500 and protocol.five_shot >= 200 and protocol.held_out == 3
-    assert replace(protocol, steps=1) != protocol
+    assert replace(protocol, tuning_steps=1) != protocol
 
 
 def test_reading_says_no_more_than_the_intervals_allow(stored):

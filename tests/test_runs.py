@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from helpers import TINY
 
-from scl.__main__ import main
 from scl.study import cells as runs
 from scl.study.cells import run_cell
 from scl.study.grid import TRIALS, Cell
@@ -60,13 +59,6 @@ def test_ablations_take_the_settings_of_scl(stored):
     assert len({runs.settings(cell, stored) for cell in cells}) == 1
 
 
-def test_a_device_record_names_the_device_and_its_interval(stored):
-    record = json.loads(runs.device_record("cpu", TINY, stored).read_text())
-    low, high = record["interval"]
-    assert record["device"] == "one CPU thread" and record["steps_per_second"] > 0
-    assert low <= record["novel_miou"] <= high
-
-
 def test_variants_are_scored_on_the_same_episodes(stored):
     rows = []
     for variant in ("foreground", "cosine", "scl"):
@@ -84,9 +76,3 @@ def test_a_stored_cell_is_not_computed_again(stored, monkeypatch):
 def test_a_trained_cell_asks_for_its_tuning(tmp_path):
     with pytest.raises(ValueError, match="run the tuning cells first"):
         runs.settings(Cell("toyshop", "canet", "v_s", 0, 0), tmp_path)
-
-
-def test_photos_without_a_folder_are_explained(tmp_path, capsys):
-    arguments = ["run", "--data", "photos", "--variant", "cosine", "--fold", "0", "--seed", "0"]
-    assert main([*arguments, "--results", str(tmp_path), "--root", str(tmp_path / "none")]) == 1
-    assert "is no folder" in capsys.readouterr().err

@@ -13,14 +13,11 @@ import numpy as np
 import torch
 
 from scl.datasets.bank import FeatureBank
-from scl.datasets.folder import FolderDataset
 from scl.datasets.folds import Split, split_classes
 from scl.datasets.toyshop import ToyshopSet
-from scl.device import pick_device
 from scl.evaluation.evaluate import SWAPS, Result, choose_threshold, evaluate
 from scl.files import versions, write_json
 from scl.method.episode import EpisodeSampler
-from scl.method.metric import interval, resample, weighted_miou
 from scl.method.scl import SCL
 from scl.models.backbones import EfficientNetLite0
 from scl.models.build import ModelConfig, build_model
@@ -31,7 +28,6 @@ from scl.study.grid import (
     FIVE_SHOT,
     FUSIONS,
     GUIDED,
-    PROTOCOLS,
     RESULTS,
     TRIALS,
     Cell,
@@ -68,16 +64,10 @@ def backbone() -> EfficientNetLite0:
 
 
 @lru_cache(maxsize=1)
-def world(
-    data: str, fold: int, seed: int, stage: Stage, head: str, protocol: Protocol, root: str | None
-) -> World:
-    """Compose or read the images of a fold and compute their features (the slow part, kept)."""
+def world(fold: int, seed: int, stage: Stage, head: str, protocol: Protocol) -> World:
+    """Compose the scenes of a fold and compute their features (the slow part, kept)."""
     encoder = build_model(ModelConfig(head=head), backbone=backbone())
     held_out = 0 if stage == "final" else protocol.held_out
-    if data == "photos":
-        photos = FolderDataset(root or "", protocol.size)
-        bank = FeatureBank(encoder, photos)
-        return World(bank, bank, split_classes(len(photos.classes), fold, held_out))
     split, atlas = split_classes(len(CLASSES), fold, held_out), Atlas.load()
 
     def bank_of(classes, per_class: int, scenes: int, allowed, wrong: bool = False) -> FeatureBank:
@@ -157,8 +147,6 @@ def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> in
     The most of plateau_by_variant, so all rows train equally long and none is cut short. The
     PFENet-style head takes the steps of the CANet-style one.
     """
-    if not protocol.ladder:
-        return protocol.steps
     fewest = plateau_by_variant(protocol, cell.data, results)
     if not fewest:
         raise ValueError("no plateau cell is stored: run those first (--stage plateau)")
@@ -170,9 +158,8 @@ def plateau_steps(cell: Cell, protocol: Protocol, results: Path = RESULTS) -> in
 
 def run_cell(
     cell: Cell,
-    protocol: Protocol | None = None,
+    protocol: Protocol = Protocol(),
     results: Path = RESULTS,
-    root: str | None = None,
     progress: bool = True,
     kept: Path | None = None,
 ) -> Path:
@@ -180,12 +167,12 @@ def run_cell(
 
     kept: folder for the trained heads of seed 0; default: none is kept.
     """
-    path, protocol = cell.path(results), protocol or PROTOCOLS[cell.data]
+    path = cell.path(results)
     if path.is_file():
         return path
     torch.set_num_threads(1)
     start = time.perf_counter()
-    made = world(cell.data, cell.fold, cell.seed, cell.stage, cell.head, protocol, root)
+    made = world(cell.fold, cell.seed, cell.stage, cell.head, protocol)
     work = {"tuning": tune, "plateau": climb, "final": score}[cell.stage]
     record = work(cell, made, protocol, results, progress, kept)
     head = {"cell": asdict(cell), "protocol": asdict(protocol), "versions": versions()}
@@ -236,12 +223,11 @@ def _train(
     lr: float,
     steps: int,
     progress: bool,
-    device: str = "cpu",
 ) -> tuple[SCL, list[dict[str, float]]]:
     model = build_model(config, cell.seed, backbone())
     sampler = EpisodeSampler(made.train.dataset, 1, made.split.base)
     plan = TrainConfig(steps=steps, lr=lr, seed=cell.seed)
-    return model, train(model, made.train.to(device), sampler, plan, device, progress)
+    return model, train(model, made.train, sampler, plan, "cpu", progress)
 
 
 def loss_curve(history: Sequence[dict[str, float]], points: int = 25) -> list[dict[str, float]]:
@@ -289,7 +275,7 @@ def score(
     for name in SWAPS if cell.variant in CORE else ():
         scores[f"1 {name}"] = _summary(evaluate(model, bank, one, swap=name)["cross"])
     for name, wrong in (("5", 0), ("5-wrong", 1)):
-        if cell.variant not in FIVE_SHOT or (wrong and bank.wrong_masks is None):
+        if cell.variant not in FIVE_SHOT:
             continue
         for fusion, result in evaluate(model, bank, five, FUSIONS, wrong).items():
             scores[f"{name} {fusion}"] = _summary(result)
@@ -310,34 +296,3 @@ def _summary(result: Result) -> dict:
         "per_class": {str(c): round(v, 5) for c, v in result.per_class.items()},
         "episodes": rows,
     }
-
-
-def device_record(device: str, protocol: Protocol = Protocol(), results: Path = RESULTS) -> Path:
-    """Train and test the same cell (SCL, fold 0, seed 0) on a device, and write how it went.
-
-    The record holds steps per second and the novel mIoU with its 95 % interval over episodes, to
-    lay beside the CPU's.
-    """
-    cell, chosen = Cell("toyshop", "canet", "scl", 0, 0), pick_device(device)
-    made = world(cell.data, cell.fold, cell.seed, "final", cell.head, protocol, None)
-    lr, dropout = settings(cell, results)
-    steps = plateau_steps(cell, protocol, results)
-    config = guidance_config(cell, dropout)
-    model, history = _train(cell, made, config, lr, steps, True, chosen.type)
-    episodes = _episodes(made.test, 1, protocol.one_shot, made.split.novel)
-    result = evaluate(model, made.test.to(chosen), episodes)["cross"]
-    draws = resample(len(episodes), np.random.default_rng(0))
-    low, high = interval(weighted_miou(result.counts, result.labels, draws))
-    is_cuda = chosen.type == "cuda"
-    record = {
-        "device": torch.cuda.get_device_name() if is_cuda else "one CPU thread",
-        "precision": "bfloat16 autocast, channels-last" if is_cuda else "float32",
-        "steps_per_second": round(len(history) / history[-1]["seconds"], 2),
-        "novel_miou": round(result.miou, 4),
-        "interval": [round(low, 4), round(high, 4)],
-        "protocol": asdict(protocol),
-        "versions": versions(),
-    }
-    path = results / "devices" / f"{record['device'].replace(' ', '-')}.json"
-    write_json(path, record)
-    return path

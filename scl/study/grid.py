@@ -53,7 +53,6 @@ FIVE_SHOT = ("cosine", "v_s", "scl")  # those that are also scored with five sup
 BY_GRID: dict[tuple[str, str], tuple[str, ...]] = {
     ("toyshop", "canet"): VARIANTS,
     ("toyshop", "pfenet"): CORE,
-    ("photos", "canet"): (*UNTRAINED, *CORE),
 }
 
 # What tuning tries for each variant, with the same budget: (peak learning rate, dropout).
@@ -64,14 +63,13 @@ TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
 class Protocol:
     """How much is trained and tested in a cell.
 
-    steps: of training where no plateau cells choose them; ladder: the numbers of steps those try;
-    slack: mIoU by which the chosen number may stay below the best of the ladder;
-    tuning_steps: of every trial of tuning; seconds_factor: how many steps of "v_s" take the time of
-    one of "scl" (measured on one thread); per_class, novel_per_class: scenes; one_shot, five_shot:
-    novel episodes; held_out: base classes set aside while choosing; size: pixels a side.
+    ladder: the numbers of steps that plateau cells try; slack: mIoU by which the chosen number may
+    stay below the best of the ladder; tuning_steps: of every trial of tuning; seconds_factor: how
+    many steps of "v_s" take the time of one of "scl" (measured on one thread); per_class,
+    novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base classes set aside
+    while choosing; size: pixels a side.
     """
 
-    steps: int = 1000
     ladder: tuple[int, ...] = (250, 500, 1000, 2000)
     slack: float = 0.01
     tuning_steps: int = 500
@@ -82,13 +80,6 @@ class Protocol:
     five_shot: int = 200
     held_out: int = 3
     size: int = 128
-
-
-# The photographs are few, six classes to train on: learning is over sooner.
-PROTOCOLS = {
-    "toyshop": Protocol(),
-    "photos": Protocol(steps=300, ladder=(), tuning_steps=300, held_out=2),
-}
 
 
 @dataclass(frozen=True)
@@ -105,8 +96,8 @@ class Cell:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant!r}: expected one of {VARIANTS}")
-        if self.data not in PROTOCOLS:
-            raise ValueError(f"data {self.data!r}: expected one of {tuple(PROTOCOLS)}")
+        if self.data != "toyshop":
+            raise ValueError(f"data {self.data!r}: expected 'toyshop'")
         if self.stage not in ("tuning", "plateau", "final"):
             raise ValueError(f"stage {self.stage!r}: expected tuning, plateau or final")
 
@@ -132,7 +123,7 @@ def grid(data: str = "toyshop", head: str = "canet") -> Iterator[Cell]:
     for fold in range(FOLDS):
         for variant in CORE:
             yield Cell(data, head, variant, fold, 0, "tuning")
-    if PROTOCOLS[data].ladder and head == "canet":
+    if head == "canet":
         for fold in range(FOLDS):
             for variant in ("v_s", "scl"):
                 yield Cell(data, head, variant, fold, 0, "plateau")
@@ -150,9 +141,7 @@ def missing(cells: Sequence[Cell], results: Path = RESULTS) -> list[Cell]:
 # ------------------------------------------------------------------ many cells
 
 
-def run_all(
-    cells: Sequence[Cell], jobs: int, results: Path = RESULTS, root: str | None = None
-) -> list[Cell]:
+def run_all(cells: Sequence[Cell], jobs: int, results: Path = RESULTS) -> list[Cell]:
     """Run the missing cells in `jobs` processes of one thread each; returns those that failed.
 
     Cells that share features go to one process together, stage after stage.
@@ -164,17 +153,16 @@ def run_all(
         for cell in missing(staged, results):
             groups.setdefault((cell.data, cell.head, cell.seed, cell.fold), []).append(cell)
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda group: _run_process(group, results, root), groups.values()))
+            list(pool.map(lambda group: _run_process(group, results), groups.values()))
         failed += missing(staged, results)
     return failed
 
 
-def _run_process(group: Sequence[Cell], results: Path, root: str | None) -> None:
+def _run_process(group: Sequence[Cell], results: Path) -> None:
     """The same command a scheduler would call, for the cells of one fold and seed."""
     first = group[0]
     command = [sys.executable, "-m", "scl", "run", "--data", first.data, "--head", first.head]
     command += ["--fold", str(first.fold), "--seed", str(first.seed), "--results", str(results)]
     command += ["--stage", first.stage]
-    command += ["--root", root] if root else []
     command += ["--variant", *(cell.variant for cell in group)]
     subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
