@@ -228,10 +228,10 @@ def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray
 
 
 class Stored(NamedTuple):
-    """What stored cells say about training.
+    """What stored entries say about training.
 
-    curves: (variant, fold, seed) to the cell's "curve", a list of {"step", "q", ..., "total"};
-    ladders: (variant, fold) to the plateau cell's "ladder", a list of {"steps", "base",
+    curves: (variant, fold, seed) to the entry's "curve", a list of {"step", "q", ..., "total"};
+    ladders: (variant, fold) to the plateau entry's "ladder", a list of {"steps", "base",
     "validation", "novel", ...}.
     """
 
@@ -239,18 +239,18 @@ class Stored(NamedTuple):
     ladders: dict[tuple[str, int], list[dict[str, float]]]
 
 
-def read_stored(results: Path = RESULTS, data: str = "toyshop", head: str = "canet") -> Stored:
-    """Read every stored cell of a grid once; those that were not run are left out."""
+def read_stored(results: Path = RESULTS, head: str = "canet") -> Stored:
+    """Read every stored entry of a grid once; those that were not run are left out."""
     stored = Stored({}, {})
-    for cell in grid(data, head):
-        path = cell.path(Path(results))
-        if cell.stage == "tuning" or cell.variant not in GUIDED or not path.is_file():
+    for entry in grid(head):
+        path = entry.path(Path(results))
+        if entry.stage == "tuning" or entry.variant not in GUIDED or not path.is_file():
             continue
         record = json.loads(path.read_text())
-        if cell.stage == "plateau":
-            stored.ladders[cell.variant, cell.fold] = record["ladder"]
-        elif "step" in (record.get("curve") or [{}])[0]:  # cells of an earlier form count none
-            stored.curves[cell.variant, cell.fold, cell.seed] = record["curve"]
+        if entry.stage == "plateau":
+            stored.ladders[entry.variant, entry.fold] = record["ladder"]
+        elif "step" in (record.get("curve") or [{}])[0]:  # entries of an earlier form count none
+            stored.curves[entry.variant, entry.fold, entry.seed] = record["curve"]
     return stored
 
 
