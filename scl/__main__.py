@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     atlas.add_argument("--compare", action="store_true", help="compare with the shipped one")
     atlas.set_defaults(call=_atlas)
 
-    run = commands.add_parser("run", help="compute entries of the tables, or list the missing ones")
+    run = commands.add_parser("run", help="run the tables' experiments, or list the missing ones")
     run.add_argument("--data", default="toyshop", choices=("toyshop",))
     run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     run.add_argument("--variant", nargs="+", help="default: all")
@@ -40,9 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         "--stage", choices=("tuning", "plateau", "final"), help="default: final, or all with --all"
     )
     run.add_argument(
-        "--list", action="store_true", help="print the command of each missing entry, run nothing"
+        "--list",
+        action="store_true",
+        help="print the command of each missing one, run nothing",
     )
-    run.add_argument("--all", action="store_true", help="run every missing entry")
+    run.add_argument("--all", action="store_true", help="run every missing experiment")
     run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
     run.add_argument("--results", type=Path, help="default: the results folder of the course")
     run.set_defaults(call=_run)
@@ -171,31 +173,31 @@ def _run(options: argparse.Namespace) -> int:
     from scl.study.grid import HEADS, RESULTS, grid, missing
 
     results = options.results or RESULTS
-    entries = [entry for entry in grid(options.head) if _wanted(entry, options)]
-    if not entries:
-        raise ValueError("no entry fits these options: see --help for folds, seeds and variants")
+    experiments = [each for each in grid(options.head) if _wanted(each, options)]
+    if not experiments:
+        raise ValueError("nothing fits these options: see --help for folds, seeds and variants")
     if options.list:
-        for entry in missing(entries, results):
-            print(entry.command)
+        for each in missing(experiments, results):
+            print(each.command)
         return 0
     if options.all:
-        failed = compute_all(entries, options.jobs, results)
-        print(f"{len(entries) - len(failed)} of {len(entries)} entries are there")
+        failed = compute_all(experiments, options.jobs, results)
+        print(f"{len(experiments) - len(failed)} of {len(experiments)} experiments are there")
         return 1 if failed else 0
     heads = results.parent / HEADS.relative_to(RESULTS.parent)
-    for entry in entries:
-        print(compute(entry, results=results, heads=heads), flush=True)
+    for each in experiments:
+        print(compute(each, results=results, heads=heads), flush=True)
     return 0
 
 
-def _wanted(entry, options: argparse.Namespace) -> bool:
-    """Does an entry fit the options? One stage at a time, unless many entries are asked for."""
+def _wanted(experiment, options: argparse.Namespace) -> bool:
+    """Does an experiment fit the options? One stage at a time, unless many are asked for."""
     stage = options.stage or (None if options.all or options.list else "final")
     return (
-        (stage is None or entry.stage == stage)
-        and (options.variant is None or entry.variant in options.variant)
-        and (options.fold is None or entry.fold == options.fold)
-        and (options.seed is None or entry.seed == options.seed)
+        (stage is None or experiment.stage == stage)
+        and (options.variant is None or experiment.variant in options.variant)
+        and (options.fold is None or experiment.fold == options.fold)
+        and (options.seed is None or experiment.seed == options.seed)
     )
 
 

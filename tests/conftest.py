@@ -21,17 +21,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory):
-    """A handful of tiny entries of one fold."""
+    """A handful of tiny experiments of one fold."""
     from helpers import TINY
 
     from scl.study.compute import compute
-    from scl.study.grid import Entry
+    from scl.study.grid import Experiment
 
     results = tmp_path_factory.mktemp("results")
     for stage in ("tuning", "plateau"):
-        compute(Entry("canet", "scl", 0, 0, stage), TINY, results)
+        compute(Experiment("canet", "scl", 0, 0, stage), TINY, results)
     for variant in ("foreground", "cosine", "scl", "aux"):
-        compute(Entry("canet", variant, 0, 0), TINY, results, heads=results / "heads")
+        compute(Experiment("canet", variant, 0, 0), TINY, results, heads=results / "heads")
     return results
 
 

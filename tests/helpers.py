@@ -20,7 +20,7 @@ GUIDANCES = {
     "scl": Guidance(),
 }
 
-# An entry of the tables in a second or two.
+# An experiment of the tables in a second or two.
 TINY = Budget(
     ladder=(2, 3),
     tuning_steps=3,

@@ -1,4 +1,4 @@
-"""Which entries there are to run, and what the tables read from those that were."""
+"""Which experiments there are to run, and what the tables read from those that were."""
 
 import json
 from dataclasses import replace
@@ -10,10 +10,9 @@ from helpers import random_task, tiny_model
 
 from scl.__main__ import main
 from scl.evaluation.evaluate import swap_vectors
-from scl.study import grid as experiments
 from scl.study import tables
 from scl.study.differences import paired_difference
-from scl.study.grid import Budget, Entry, grid, missing
+from scl.study.grid import GUIDED, SEEDS, Budget, Experiment, grid, missing
 from scl.study.pages import teaching_minutes
 from scl.study.scores import Scores, seed_noise
 
@@ -37,31 +36,31 @@ def test_swapped_vectors_are_what_their_name_says(swap):
 
 
 def test_missing_names_what_is_left(stored, capsys):
-    entries = list(grid())
-    left = missing(entries, stored)
-    assert len(entries) == 4 * 3 + 4 * 2 + 4 * 3 * 12 and len(left) == len(entries) - 6
+    experiments = list(grid())
+    left = missing(experiments, stored)
+    assert len(experiments) == 4 * 3 + 4 * 2 + 4 * 3 * 12 and len(left) == len(experiments) - 6
     assert main(["run", "--list", "--results", str(stored)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(left)
 
 
 def test_training_and_test_scenes_never_share_a_seed():
-    seeds = [2 * s for s in experiments.SEEDS] + [2 * s + 1 for s in experiments.SEEDS]
+    seeds = [2 * s for s in SEEDS] + [2 * s + 1 for s in SEEDS]
     assert len(set(seeds)) == len(seeds)
 
 
-def test_unknown_entries_are_named():
+def test_unknown_experiments_are_named():
     with pytest.raises(ValueError, match="variant 'sgm'"):
-        Entry("canet", "sgm", 0, 0)
+        Experiment("canet", "sgm", 0, 0)
     with pytest.raises(ValueError, match="head 'unet'"):
-        Entry("unet", "scl", 0, 0)
+        Experiment("unet", "scl", 0, 0)
     with pytest.raises(ValueError, match="stage 'last'"):
-        Entry("canet", "scl", 0, 0, "last")
+        Experiment("canet", "scl", 0, 0, "last")
 
 
 def test_the_grid_has_the_rows_of_the_papers_ablations():
     trained = {row.variant for rows in tables.PAPER_TABLES.values() for row in rows}
-    assert trained <= set(experiments.GUIDED) and len(trained) == 9
-    assert len(trained | {"v_s-seconds"}) == len(experiments.GUIDED)
+    assert trained <= set(GUIDED) and len(trained) == 9
+    assert len(trained | {"v_s-seconds"}) == len(GUIDED)
     assert {e.variant for e in grid("pfenet")} == {"v_s", "v_s+L1", "scl"}
 
 
@@ -104,7 +103,7 @@ def test_different_episodes_are_refused():
     other[0, 0]["episodes"][0][0] = 4
     with pytest.raises(ValueError, match="different episodes"):
         paired_difference(runs(0.0), other)
-    with pytest.raises(ValueError, match="run the missing entries"):
+    with pytest.raises(ValueError, match="run the missing experiments"):
         paired_difference({}, other)
 
 
@@ -130,7 +129,7 @@ def test_the_command_line_answers_errors_of_files_in_one_line(tmp_path, capsys):
 def test_seed_noise_is_the_spread_within_folds(tmp_path):
     for fold, mious in enumerate(((0.30, 0.34), (0.50, 0.54))):
         for seed, miou in enumerate(mious):
-            path = Entry("canet", "scl", fold, seed).path(tmp_path)
+            path = Experiment("canet", "scl", fold, seed).path(tmp_path)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps({"scores": {"1": {"miou": miou}}}))
     assert seed_noise(results=tmp_path) == pytest.approx(2 * 2**0.5)

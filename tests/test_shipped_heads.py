@@ -1,4 +1,4 @@
-"""Heads are shipped with the stored entries, and a foreign file is refused."""
+"""Heads are shipped with the stored experiments, and a foreign file is refused."""
 
 import pytest
 

@@ -228,10 +228,11 @@ def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray
 
 
 class Stored(NamedTuple):
-    """What stored entries say about training.
+    """What stored experiments say about training.
 
-    curves: (variant, fold, seed) to the entry's "curve", a list of {"step", "q", ..., "total"};
-    ladders: (variant, fold) to the plateau entry's "ladder", a list of {"steps", "base",
+    curves: (variant, fold, seed) to the final experiment's "curve", a list of {"step",
+    "q", ..., "total"};
+    ladders: (variant, fold) to the plateau experiment's "ladder", a list of {"steps", "base",
     "validation", "novel", ...}.
     """
 
@@ -240,17 +241,17 @@ class Stored(NamedTuple):
 
 
 def read_stored(results: Path = RESULTS, head: str = "canet") -> Stored:
-    """Read every stored entry of a grid once; those that were not run are left out."""
+    """Read every stored experiment of a grid once; those that were not run are left out."""
     stored = Stored({}, {})
-    for entry in grid(head):
-        path = entry.path(Path(results))
-        if entry.stage == "tuning" or entry.variant not in GUIDED or not path.is_file():
+    for each in grid(head):
+        path = each.path(Path(results))
+        if each.stage == "tuning" or each.variant not in GUIDED or not path.is_file():
             continue
         record = json.loads(path.read_text())
-        if entry.stage == "plateau":
-            stored.ladders[entry.variant, entry.fold] = record["ladder"]
-        elif "step" in (record.get("curve") or [{}])[0]:  # entries of an earlier form count none
-            stored.curves[entry.variant, entry.fold, entry.seed] = record["curve"]
+        if each.stage == "plateau":
+            stored.ladders[each.variant, each.fold] = record["ladder"]
+        elif "step" in (record.get("curve") or [{}])[0]:  # those of an earlier form count none
+            stored.curves[each.variant, each.fold, each.seed] = record["curve"]
     return stored
 
 

@@ -1,4 +1,4 @@
-"""What the stored tuning and plateau entries chose: learning rate, dropout, number of steps."""
+"""What the stored tuning and plateau experiments chose: learning rate, dropout, number of steps."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.study.grid import CORE, RESULTS, Budget, Entry, grid
+from scl.study.grid import CORE, RESULTS, Budget, Experiment, grid
 
 
-def settings(entry: Entry, results: Path = RESULTS) -> tuple[float, float]:
-    """Read the (peak learning rate, dropout) that the tuning entry of this fold chose.
+def settings(experiment: Experiment, results: Path = RESULTS) -> tuple[float, float]:
+    """Read the (peak learning rate, dropout) that the tuning experiment of this fold chose.
 
     "v_s", "v_s+L1" and "scl" were tuned each by itself; the ablations of "scl" take its settings,
     so that a row differs from it by what it is named after and nothing else.
     """
-    variant = entry.variant.removesuffix("-seconds")
+    variant = experiment.variant.removesuffix("-seconds")
     variant = variant if variant in CORE else "scl"
-    source = Entry(entry.head, variant, entry.fold, 0, "tuning").path(results)
+    source = Experiment(experiment.head, variant, experiment.fold, 0, "tuning").path(results)
     if not source.is_file():
-        raise ValueError(f"{source.name} is missing: run the tuning entries first (--stage tuning)")
+        raise ValueError(f"{source.name} is missing: run the tuning stage first (--stage tuning)")
     best = json.loads(source.read_text())["best"]
     return best["lr"], best["dropout"]
 
 
 def plateau_curves(results: Path = RESULTS) -> list[dict]:
     """Read every rung: {"variant", "fold", "steps", "base", "validation", "novel"}, mIoU."""
-    entries = [e for e in grid() if e.stage == "plateau" and e.path(results).is_file()]
+    experiments = [e for e in grid() if e.stage == "plateau" and e.path(results).is_file()]
     return [
-        {"variant": entry.variant, "fold": entry.fold, **rung}
-        for entry in entries
-        for rung in json.loads(entry.path(results).read_text())["ladder"]
+        {"variant": experiment.variant, "fold": experiment.fold, **rung}
+        for experiment in experiments
+        for rung in json.loads(experiment.path(results).read_text())["ladder"]
     ]
 
 
@@ -54,11 +54,11 @@ def plateau_by_variant(budget: Budget = Budget(), results: Path = RESULTS) -> di
 
 
 def plateau_steps(budget: Budget, results: Path = RESULTS) -> int:
-    """Choose the steps of every final entry: enough for the slowest learner's plateau.
+    """Choose the steps of every final experiment: enough for the slowest learner's plateau.
 
     The most of plateau_by_variant, so all rows train equally long and none is cut short.
     """
     fewest = plateau_by_variant(budget, results)
     if not fewest:
-        raise ValueError("no plateau entry is stored: run those first (--stage plateau)")
+        raise ValueError("no plateau experiment is stored: run those first (--stage plateau)")
     return max(fewest.values())

@@ -1,4 +1,4 @@
-"""How an entry of the grid is computed: its scenes' features, its training and its scores."""
+"""How an experiment of the grid is computed: its scenes' features, its training and its scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from scl.study.grid import (
     RESULTS,
     TRIALS,
     Budget,
-    Entry,
+    Experiment,
     Stage,
     missing,
 )
@@ -76,7 +76,7 @@ def world(fold: int, seed: int, stage: Stage, head: str, budget: Budget) -> Worl
         toys = ToyshopSet(atlas, classes, per_class, scenes, allowed, budget.size)
         return FeatureBank(encoder, toys, wrong)
 
-    # Seeds of scenes: training and test scenes of an entry never share one.
+    # Seeds of scenes: training and test scenes of an experiment never share one.
     train, test, count = 2 * seed, 2 * seed + 1, budget.novel_per_class
     learned_from = bank(split.base, budget.per_class, train, split.base)
     if stage == "final":
@@ -88,51 +88,54 @@ def world(fold: int, seed: int, stage: Stage, head: str, budget: Budget) -> Worl
     return World(split, learned_from, tests)
 
 
-# ----------------------------------------------------------------- an entry
+# ----------------------------------------------------------------- an experiment
 
 
 def compute(
-    entry: Entry, budget: Budget = Budget(), results: Path = RESULTS, heads: Path | None = None
+    experiment: Experiment,
+    budget: Budget = Budget(),
+    results: Path = RESULTS,
+    heads: Path | None = None,
 ) -> Path:
-    """Compute one entry and write its record; an existing record is left as it is.
+    """Compute one experiment and write its record; an existing record is left as it is.
 
     heads: folder for the trained heads that are shipped; default: none is written.
     """
-    path = entry.path(results)
+    path = experiment.path(results)
     if path.is_file():
         return path
     torch.set_num_threads(1)
     start = time.perf_counter()
-    made = world(entry.fold, entry.seed, entry.stage, entry.head, budget)
-    if entry.stage == "tuning":
-        record = tune(entry, made, budget)
-    elif entry.stage == "plateau":
-        record = climb(entry, made, budget, results)
+    made = world(experiment.fold, experiment.seed, experiment.stage, experiment.head, budget)
+    if experiment.stage == "tuning":
+        record = tune(experiment, made, budget)
+    elif experiment.stage == "plateau":
+        record = climb(experiment, made, budget, results)
     else:
-        record = score(entry, made, budget, results, heads)
-    what = {"cell": {"data": "toyshop", **asdict(entry)}, "protocol": asdict(budget)}
+        record = score(experiment, made, budget, results, heads)
+    what = {"cell": {"data": "toyshop", **asdict(experiment)}, "protocol": asdict(budget)}
     seconds = round(time.perf_counter() - start, 1)
     write_json(path, {**what, "versions": versions(), **record, "seconds": seconds})
     return path
 
 
-def tune(entry: Entry, made: World, budget: Budget) -> dict:
+def tune(experiment: Experiment, made: World, budget: Budget) -> dict:
     """Try every setting with the same steps; keep the best on the held-out base classes."""
     bank = made.tests["validation"]
     episodes, tried = _episodes(bank, 1, budget.one_shot, made.split.validation), []
     for lr, dropout in TRIALS:
-        model, _, _ = _train(entry, made, lr, dropout, budget.tuning_steps)
+        model, _, _ = _train(experiment, made, lr, dropout, budget.tuning_steps)
         miou = evaluate(model, bank, episodes)["cross"].miou
         tried.append({"lr": lr, "dropout": dropout, "validation_miou": round(miou, 4)})
     return {"tried": tried, "best": max(tried, key=lambda t: t["validation_miou"])}
 
 
-def climb(entry: Entry, made: World, budget: Budget, results: Path) -> dict:
+def climb(experiment: Experiment, made: World, budget: Budget, results: Path) -> dict:
     """Train anew for every number of steps; mIoU on base, validation and novel classes."""
-    lr, dropout = settings(entry, results)
+    lr, dropout = settings(experiment, results)
     count, ladder = budget.one_shot // 2, []
     for steps in budget.ladder:
-        model, _, history = _train(entry, made, lr, dropout, steps)
+        model, _, history = _train(experiment, made, lr, dropout, steps)
         rung = {"steps": steps}
         for classes in ("base", "validation", "novel"):
             bank = made.tests[classes]
@@ -142,38 +145,40 @@ def climb(entry: Entry, made: World, budget: Budget, results: Path) -> dict:
     return {"lr": lr, "dropout": dropout, "ladder": ladder}
 
 
-def score(entry: Entry, made: World, budget: Budget, results: Path, heads: Path | None) -> dict:
+def score(
+    experiment: Experiment, made: World, budget: Budget, results: Path, heads: Path | None
+) -> dict:
     """Train (or not) and score on novel classes: one shot, five shots, one of five wrong.
 
     Trained models are scored with swapped vectors, too: does the head listen to them at all?
     """
-    model, notes = method(entry, made, budget, results)
+    model, notes = method(experiment, made, budget, results)
     bank, novel = made.tests["novel"], made.split.novel
-    one = _episodes(bank, 1, budget.one_shot, novel, entry.seed)
-    five = _episodes(bank, 5, budget.five_shot, novel, entry.seed)
+    one = _episodes(bank, 1, budget.one_shot, novel, experiment.seed)
+    five = _episodes(bank, 5, budget.five_shot, novel, experiment.seed)
     scores = {"1": _summary(evaluate(model, bank, one)["cross"])}
-    for name in SWAPS if entry.variant in CORE else ():
+    for name in SWAPS if experiment.variant in CORE else ():
         scores[f"1 {name}"] = _summary(evaluate(model, bank, one, swap=name)["cross"])
-    for name, wrong in (("5", 0), ("5-wrong", 1)) if entry.variant in FIVE_SHOT else ():
+    for name, wrong in (("5", 0), ("5-wrong", 1)) if experiment.variant in FIVE_SHOT else ():
         for fusion, result in evaluate(model, bank, five, FUSIONS, wrong).items():
             scores[f"{name} {fusion}"] = _summary(result)
-    if heads is not None and is_shipped(entry):
-        notes["sha256"] = save_weights(model.head, heads / f"{entry.name}.safetensors")
+    if heads is not None and is_shipped(experiment):
+        notes["sha256"] = save_weights(model.head, heads / f"{experiment.name}.safetensors")
     return {**notes, "novel": [bank.dataset.classes[i] for i in novel], "scores": scores}
 
 
-def method(entry: Entry, made: World, budget: Budget, results: Path) -> tuple[SCL, dict]:
+def method(experiment: Experiment, made: World, budget: Budget, results: Path) -> tuple[SCL, dict]:
     """Make the variant ready to test, and note how it came to be."""
-    if entry.variant == "foreground":
+    if experiment.variant == "foreground":
         return all_foreground(backbone()), {}
-    if entry.variant == "cosine":
+    if experiment.variant == "cosine":
         episodes = _episodes(made.train, 1, 300, made.split.base)
         best, mious = choose_threshold(backbone(), made.train, episodes)
         return cosine_method(backbone(), best), {"threshold": best, "base_miou": mious}
-    lr, dropout = settings(entry, results)
-    longer = budget.seconds_factor if entry.variant.endswith("-seconds") else 1
+    lr, dropout = settings(experiment, results)
+    longer = budget.seconds_factor if experiment.variant.endswith("-seconds") else 1
     steps = round(plateau_steps(budget, results) * longer)
-    model, config, history = _train(entry, made, lr, dropout, steps)
+    model, config, history = _train(experiment, made, lr, dropout, steps)
     notes = {"model": config.to_dict(), "lr": lr, "steps": steps, "curve": loss_curve(history)}
     return model, {**notes, "training_seconds": round(history[-1]["seconds"], 1)}
 
@@ -189,12 +194,12 @@ def _episodes(
 
 
 def _train(
-    entry: Entry, made: World, lr: float, dropout: float, steps: int
+    experiment: Experiment, made: World, lr: float, dropout: float, steps: int
 ) -> tuple[SCL, ModelConfig, list[dict[str, float]]]:
-    config = ModelConfig(head=entry.head, dropout=dropout, guidance=GUIDED[entry.variant])
-    model = build_model(config, entry.seed, backbone())
+    config = ModelConfig(head=experiment.head, dropout=dropout, guidance=GUIDED[experiment.variant])
+    model = build_model(config, experiment.seed, backbone())
     sampler = EpisodeSampler(made.train.dataset, 1, made.split.base)
-    plan = TrainConfig(steps=steps, lr=lr, seed=entry.seed)
+    plan = TrainConfig(steps=steps, lr=lr, seed=experiment.seed)
     return model, config, train(model, made.train, sampler, plan, "cpu", progress=False)
 
 
@@ -220,30 +225,32 @@ def _summary(result: Result) -> dict:
     }
 
 
-# -------------------------------------------------------------- many entries
+# -------------------------------------------------------------- many experiments
 
 
-def compute_all(entries: Sequence[Entry], jobs: int, results: Path = RESULTS) -> list[Entry]:
-    """Compute the missing entries in `jobs` processes of one thread; returns those that failed.
+def compute_all(
+    experiments: Sequence[Experiment], jobs: int, results: Path = RESULTS
+) -> list[Experiment]:
+    """Compute the missing ones in `jobs` processes of one thread; returns those that failed.
 
-    Entries that share features go to one process together, stage after stage.
+    Experiments that share features go to one process together, stage after stage.
     """
-    failed: list[Entry] = []
+    failed: list[Experiment] = []
     for stage in get_args(Stage):
-        groups: dict[tuple, list[Entry]] = {}
-        staged = [entry for entry in entries if entry.stage == stage]
-        for entry in missing(staged, results):
-            groups.setdefault((entry.head, entry.seed, entry.fold), []).append(entry)
+        groups: dict[tuple, list[Experiment]] = {}
+        staged = [each for each in experiments if each.stage == stage]
+        for each in missing(staged, results):
+            groups.setdefault((each.head, each.seed, each.fold), []).append(each)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lambda group: _run_process(group, results), groups.values()))
         failed += missing(staged, results)
     return failed
 
 
-def _run_process(group: Sequence[Entry], results: Path) -> None:
-    """Call the command a scheduler would call, for the entries of one fold and seed."""
+def _run_process(group: Sequence[Experiment], results: Path) -> None:
+    """Call the command a scheduler would call, for the experiments of one fold and seed."""
     first = group[0]
     command = [sys.executable, "-m", "scl", "run", "--head", first.head, "--stage", first.stage]
     command += ["--fold", str(first.fold), "--seed", str(first.seed), "--results", str(results)]
-    command += ["--variant", *(entry.variant for entry in group)]
+    command += ["--variant", *(each.variant for each in group)]
     subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)

@@ -60,7 +60,7 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     """Compute a minus b over the (fold, seed) that both have, with a 95 % interval."""
     shared = sorted(set(a) & set(b))
     if not shared:
-        raise ValueError("no (fold, seed) has been run for both methods: run the missing entries")
+        raise ValueError("no (fold, seed) is stored for both methods: run the missing experiments")
     gaps: dict[int, list[float]] = {}
     for fold, seed in shared:
         one, other = a[fold, seed], b[fold, seed]

@@ -1,13 +1,13 @@
-"""What is run for the stored tables: every entry, on which budget, and in which order.
+"""What is run for the stored tables: every experiment, on which budget, and in which order.
 
-An entry is (head, variant, fold, seed, stage) on Toyshop-5^i. Computing one (`compute`) writes one
-JSON and does nothing if it is there already, so any scheduler can take the missing ones (`python
--m scl run --list`).
+An experiment is (head, variant, fold, seed, stage) on Toyshop-5^i. Computing one (`compute`) writes
+one JSON and does nothing if it is there already, so any scheduler can take the missing ones
+(`python -m scl run --list`).
 
-Everything is chosen on base classes held out for it, in two stages: "tuning" entries choose
-learning rate and dropout, "plateau" entries the number of steps. "final" entries train on all base
+Everything is chosen on base classes held out for it, in two stages: "tuning" experiments choose
+learning rate and dropout, "plateau" ones the number of steps. "final" experiments train on all base
 classes and are the only ones a table reads. No choice reads a score on novel classes: plateau
-entries score them too, to show over-fitting. (How the rule for the steps came about,
+experiments score them too, to show over-fitting. (How the rule for the steps came about,
 results/README.md tells.)
 """
 
@@ -55,13 +55,13 @@ TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained and tested in an entry.
+    """How much is trained and tested in an experiment.
 
-    ladder: the numbers of steps that plateau entries try; slack: mIoU by which the chosen number
-    may stay below the best of the ladder; tuning_steps: of every trial of tuning; seconds_factor:
-    how many steps of "v_s" take the time of one of "scl" (measured on one thread); per_class,
-    novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base classes set aside
-    while choosing; size: pixels a side.
+    ladder: the numbers of steps that the "plateau" stage tries; slack: mIoU by which the chosen
+    number may stay below the best of the ladder; tuning_steps: of every trial of tuning;
+    seconds_factor: how many steps of "v_s" take the time of one of "scl" (measured on one thread);
+    per_class, novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base classes
+    set aside while choosing; size: pixels a side.
     """
 
     ladder: tuple[int, ...] = (250, 500, 1000, 2000)
@@ -77,8 +77,8 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of the grid; in the stages before "final", held-out base classes are tested."""
+class Experiment:
+    """One training and its test; in the stages before "final", on held-out base classes."""
 
     head: str
     variant: str
@@ -94,7 +94,7 @@ class Entry:
 
     @property
     def command(self) -> str:
-        """What a scheduler calls to compute this entry (earlier stages first)."""
+        """What a scheduler calls to compute this experiment (earlier stages first)."""
         line = f"python -m scl run --data toyshop --head {self.head} --fold {self.fold}"
         return f"{line} --seed {self.seed} --variant {self.variant} --stage {self.stage}"
 
@@ -109,23 +109,23 @@ class Entry:
         return results / folder / f"{self.name}.json"
 
 
-def grid(head: str = "canet") -> Iterator[Entry]:
-    """List the entries of a head's tables; earlier stages first, because the later ones read them.
+def grid(head: str = "canet") -> Iterator[Experiment]:
+    """List the experiments of a head's tables; earlier stages first, because later ones read them.
 
     The PFENet-style head takes the number of steps of the CANet-style one.
     """
     for fold in range(FOLDS):
         for variant in CORE:
-            yield Entry(head, variant, fold, 0, "tuning")
+            yield Experiment(head, variant, fold, 0, "tuning")
     for fold in range(FOLDS if head == "canet" else 0):
         for variant in ("v_s", "scl"):
-            yield Entry(head, variant, fold, 0, "plateau")
+            yield Experiment(head, variant, fold, 0, "plateau")
     for seed in SEEDS:
         for fold in range(FOLDS):
             for variant in BY_HEAD[head]:
-                yield Entry(head, variant, fold, seed)
+                yield Experiment(head, variant, fold, seed)
 
 
-def missing(entries: Sequence[Entry], results: Path = RESULTS) -> list[Entry]:
+def missing(experiments: Sequence[Experiment], results: Path = RESULTS) -> list[Experiment]:
     """Leave those without a record."""
-    return [entry for entry in entries if not entry.path(results).is_file()]
+    return [each for each in experiments if not each.path(results).is_file()]

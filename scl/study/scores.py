@@ -12,20 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.study.grid import RESULTS, SEEDS, UNTRAINED, Entry, grid
+from scl.study.grid import RESULTS, SEEDS, UNTRAINED, Experiment, grid
 
 # (fold, seed) -> {"miou", "fb_iou", "episodes", ...}
 Scores = dict[tuple[int, int], dict]
 
 
-def final_entries(head: str = "canet") -> Iterator[Entry]:
-    """List the entries that tables read."""
-    return (entry for entry in grid(head) if entry.stage == "final")
+def final_experiments(head: str = "canet") -> Iterator[Experiment]:
+    """List the experiments that tables read."""
+    return (experiment for experiment in grid(head) if experiment.stage == "final")
 
 
 def stored(head: str = "canet", results: Path = RESULTS) -> str:
     """Say how much of a grid is there."""
-    done = [entry.path(results).is_file() for entry in final_entries(head)]
+    done = [experiment.path(results).is_file() for experiment in final_experiments(head)]
     return f"{sum(done)} of {len(done)} runs"
 
 
@@ -40,12 +40,12 @@ def read_scores(
     """Read a variant's scores in a setting, of every (fold, seed) that is stored."""
     found: Scores = {}
     # Methods without a head are stored once.
-    for entry in final_entries("canet" if variant in UNTRAINED else head):
-        path = entry.path(results)
-        if entry.variant == variant and path.is_file():
+    for experiment in final_experiments("canet" if variant in UNTRAINED else head):
+        path = experiment.path(results)
+        if experiment.variant == variant and path.is_file():
             scores = _read(path, path.stat().st_mtime_ns)
             if setting in scores:
-                found[entry.fold, entry.seed] = scores[setting]
+                found[experiment.fold, experiment.seed] = scores[setting]
     return found
 
 

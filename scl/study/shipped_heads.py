@@ -10,15 +10,15 @@ from scl.method.records import Backbone
 from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model
 from scl.models.checkpoint import load_weights
-from scl.study.grid import GUIDED, HEADS, RESULTS, Entry
+from scl.study.grid import GUIDED, HEADS, RESULTS, Experiment
 
 SHIPPED_SEED = 0
 
 
-def is_shipped(entry: Entry) -> bool:
-    """Does the repository ship this entry's head? Those of the tables' rows, for one seed."""
-    trained = entry.variant in GUIDED and not entry.variant.endswith("-seconds")
-    return trained and entry.seed == SHIPPED_SEED and entry.stage == "final"
+def is_shipped(experiment: Experiment) -> bool:
+    """Does the repository ship this experiment's head? Those of the tables' rows, for one seed."""
+    trained = experiment.variant in GUIDED and not experiment.variant.endswith("-seconds")
+    return trained and experiment.seed == SHIPPED_SEED and experiment.stage == "final"
 
 
 def shipped_model(
@@ -30,14 +30,14 @@ def shipped_model(
     heads: Path = HEADS,
 ) -> SCL:
     """Put a head of the stored tables (seed 0) on a backbone, ready to use."""
-    entry = Entry(head, variant, fold, SHIPPED_SEED)
-    path = entry.path(results)
-    if not is_shipped(entry) or not path.is_file():
+    experiment = Experiment(head, variant, fold, SHIPPED_SEED)
+    path = experiment.path(results)
+    if not is_shipped(experiment) or not path.is_file():
         raise ValueError(
-            f"no head of {entry.name} is shipped: expected a trained variant of fold "
-            f"0..{FOLDS - 1} that has been run ({entry.command})"
+            f"no head of {experiment.name} is shipped: expected a trained variant of fold "
+            f"0..{FOLDS - 1} that has been run ({experiment.command})"
         )
     record = json.loads(path.read_text())
     model = build_model(ModelConfig.from_dict(record["model"]), backbone=backbone)
-    load_weights(model.head, heads / f"{entry.name}.safetensors", record["sha256"])
+    load_weights(model.head, heads / f"{experiment.name}.safetensors", record["sha256"])
     return model

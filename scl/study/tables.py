@@ -43,7 +43,7 @@ FUSION_NAMES = {
 
 
 class Row(NamedTuple):
-    """A row of a table of the paper: what it is called, our entries, and the quoted scores."""
+    """A row of a table of the paper: what it is called, our experiments, and the quoted scores."""
 
     name: str
     variant: str
