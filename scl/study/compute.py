@@ -136,7 +136,7 @@ def climb(experiment: Experiment, made: World, budget: Budget, results: Path) ->
     count, ladder = budget.one_shot // 2, []
     for steps in budget.ladder:
         model, _, history = _train(experiment, made, lr, dropout, steps)
-        rung = {"steps": steps}
+        rung: dict[str, object] = {"steps": steps}
         for classes in ("base", "validation", "novel"):
             bank = made.tests[classes]
             miou = evaluate(model, bank, _episodes(bank, 1, count))["cross"].miou
