@@ -157,7 +157,7 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _atlas(options: argparse.Namespace) -> None:
-    from scl.toyshop.atlas import Atlas, compare, rebuild
+    from scl.toyshop import Atlas, compare, rebuild
 
     rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
     if options.compare:

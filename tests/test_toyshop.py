@@ -135,8 +135,8 @@ def test_a_damaged_atlas_names_the_file_and_the_remedy(atlas, tmp_path, name, ha
 
 
 def test_rebuild_compares_equal_and_never_overwrites_in_silence(tmp_path, monkeypatch):
-    monkeypatch.setattr("scl.toyshop.atlas.CLASSES", ("mug", "car"))
-    monkeypatch.setattr("scl.toyshop.atlas.CLUTTER", {"ball": CLUTTER["ball"]})
+    for cls in set(PARTS) - {"mug", "car", "ball"}:
+        monkeypatch.delitem(PARTS, cls)
     small = {"processes": 1, "progress": False, "views": 1, "scale": 24}
     one = rebuild(tmp_path / "one", **small)
     rebuild(one, **small)  # the same files again: nothing to lose

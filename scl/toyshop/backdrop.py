@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .dice import RGB, Dice
-from .sdf import Array, lattice
+from .dice import RGB, Array, Dice, lattice
 
 Pattern = Callable[[Array, Array, int], Array]
 

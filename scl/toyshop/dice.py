@@ -7,6 +7,9 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
+
+Array = np.ndarray
 T = TypeVar("T")
 RGB = tuple[float, float, float]
 
@@ -52,3 +55,18 @@ class Dice:
             return tuple(grey + self.between(-0.03, 0.03) for _ in range(3))
         hue, saturation, value = self._draw(), self.between(0.35, 0.9), self.between(0.45, 0.95)
         return colorsys.hsv_to_rgb(hue, saturation, value)
+
+
+def lattice(x: Array, y: Array, z: Array, salt: int = 0) -> Array:
+    """Uniform values in [0, 1) for whole-number positions (int32 arrays), by integer hashing.
+
+    Integers only: a hash of sines would turn a last-bit difference into another picture.
+    """
+    h = x.astype(np.uint32) * np.uint32(0x8DA6B343) ^ y.astype(np.uint32) * np.uint32(0xD8163841)
+    h ^= z.astype(np.uint32) * np.uint32(0xCB1AB31F) + np.uint32(salt * 0x9E3779B1 & 0xFFFFFFFF)
+    h ^= h >> np.uint32(15)
+    h *= np.uint32(0x2C1B3C6D)
+    h ^= h >> np.uint32(12)
+    h *= np.uint32(0x297A2D39)
+    h ^= h >> np.uint32(15)
+    return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)

@@ -12,15 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dice import Dice
-from .families import CLUTTER, FAMILIES, PARTS, Toy
+from .catalogue import PARTS, SEED, View
+from .dice import Array, Dice
+from .families import FAMILIES, Toy
 from .materials import albedo
-from .sdf import Array, Points, turn_x, turn_y, turn_z
-
-#: The renderer's version: raise it whenever pictures change, so that old atlases are told apart.
-VERSION = 1
-#: The seed of the atlas in data/.
-SEED = 2021
+from .sdf import Points, turn_x, turn_y, turn_z
 
 EYE = 6.5  # distance of the camera from the toy's centre, in units
 REACH = 1.75  # every toy lies within this radius
@@ -29,21 +25,6 @@ CONE_STEPS, RAY_STEPS = 20, 28
 TOUCH = 0.12  # a thin ray hits when this close, in pixels
 GRAZE = 4.0  # a ray out of steps hits when this many times as far away
 SUBSAMPLES = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))  # in pixels
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture of one toy.
-
-    rgb: uint8 (H, W, 3), zero where nothing is covered; alpha: uint8 (H, W), share of the pixel
-    covered; parts: uint8 (H, W), 0 for none and j + 1 for part j, set exactly where alpha >= 128;
-    lit: -1 if the light comes from the left, +1 from the right.
-    """
-
-    rgb: Array
-    alpha: Array
-    parts: Array
-    lit: int
 
 
 @dataclass(frozen=True)
@@ -59,13 +40,12 @@ class _Shot:
 
 def _shot(cls: str, view: int, seed: int) -> _Shot:
     """Everything that is drawn at random about a view; it does not depend on the picture's size."""
-    families = {**FAMILIES, **CLUTTER}
-    if cls not in families:
-        raise ValueError(f"unknown class {cls!r}; known: {', '.join(families)}")
+    if cls not in FAMILIES:
+        raise ValueError(f"unknown class {cls!r}; known: {', '.join(FAMILIES)}")
     if view < 0:
         raise ValueError(f"view {view} is negative; views count from 0")
     dice = Dice("toyshop", seed, cls, view)
-    toy = families[cls](dice)
+    toy = FAMILIES[cls](dice)
     turn = (dice.between(*toy.azimuth), dice.between(*toy.elevation), dice.between(*toy.roll))
     side = dice.pick((-1, 1)) * math.radians(dice.between(20, 60))
     height = math.radians(dice.between(30, 62))

@@ -14,9 +14,8 @@ from PIL import Image, ImageFilter
 
 from .atlas import Atlas
 from .backdrop import backdrop
-from .dice import Dice
-from .families import CLASSES, CLUTTER, PARTS
-from .sdf import Array, lattice
+from .catalogue import CLASSES, CLUTTER, PARTS
+from .dice import Array, Dice, lattice
 
 LEAST_SIZE = 32  # pixels
 _JUDGED = 96  # side at which visibility is judged, in pixels
@@ -169,7 +168,7 @@ def _lay_out(atlas: Atlas, seed: int, cls: str, index: int, others: list[str]) -
     for label, name in enumerate(names, 2):
         items = _joined(atlas, cast, items, name, label, edge, lit, least)
     for _ in range(cast.below(4)):
-        items = _joined(atlas, cast, items, cast.pick(tuple(CLUTTER)), 0, edge, lit, least)
+        items = _joined(atlas, cast, items, cast.pick(CLUTTER), 0, edge, lit, least)
     return _Layout(tuple(items), edge, lit)
 
 

@@ -12,7 +12,8 @@ from functools import reduce
 
 import numpy as np
 
-Array = np.ndarray
+from .dice import Array, lattice
+
 Points = tuple[Array, Array, Array]
 Vec = tuple[float, float, float]
 
@@ -163,21 +164,6 @@ def blend(first: Array, second: Array, width: float) -> Array:
 
 
 # -- noise --------------------------------------------------------------------------------------
-
-
-def lattice(x: Array, y: Array, z: Array, salt: int = 0) -> Array:
-    """Uniform values in [0, 1) for whole-number positions (int32 arrays), by integer hashing.
-
-    Integers only: a hash of sines would turn a last-bit difference into another picture.
-    """
-    h = x.astype(np.uint32) * np.uint32(0x8DA6B343) ^ y.astype(np.uint32) * np.uint32(0xD8163841)
-    h ^= z.astype(np.uint32) * np.uint32(0xCB1AB31F) + np.uint32(salt * 0x9E3779B1 & 0xFFFFFFFF)
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(0x2C1B3C6D)
-    h ^= h >> np.uint32(12)
-    h *= np.uint32(0x297A2D39)
-    h ^= h >> np.uint32(15)
-    return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
 def noise(p: Points, salt: int = 0) -> Array:
