@@ -11,7 +11,7 @@ import numpy as np
 
 Array = np.ndarray
 T = TypeVar("T")
-RGB = tuple[float, float, float]
+RGB = Sequence[float]  # red, green, blue in [0, 1]
 
 
 class Dice:

@@ -612,8 +612,8 @@ def chair(d: Dice) -> Toy:
             q = abs(abs(y + 0.06) - 0.13) if slats == 2 else abs(abs(y + 0.1) - 0.22)
             fill = s.box((x, q, z), wide - 0.05, 0.055, 0.03)
         else:
-            q = abs(abs(x) - wide * 0.3) - wide * 0.14
-            fill = s.box((q, y, z), 0.035, tall / 2, 0.03)
+            bar = abs(abs(x) - wide * 0.3) - wide * 0.14
+            fill = s.box((bar, y, z), 0.035, tall / 2, 0.03)
         return s.union(frame, rail, fill)
 
     def cushion(p: Points) -> Array:

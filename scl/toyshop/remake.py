@@ -92,18 +92,19 @@ def rebuild(
         raise ValueError(f"processes and views must be positive, not {processes} and {views}")
     most = dict.fromkeys(CLUTTER, CLUTTER_VIEWS)
     tasks = [(cls, min(views, most.get(cls, views)), seed, scale) for cls in PARTS]
-    files, classes = {}, {}
+    files: dict[str, bytes] = {}
+    classes = {}
     for done, (cls, places, webp, png) in enumerate(_results(tasks, processes), 1):
         files.update(zip(sheet_names(cls), (webp, png), strict=True))
         classes[cls] = {"parts": PARTS[cls], "views": places}
         if progress:
             print(f"{done:2d}/{len(tasks)} {cls}", file=sys.stderr, flush=True)
-    index = {"format": FORMAT, "version": VERSION, "seed": seed, "scale": scale}
-    index["files"] = {
+    sums = {
         name: {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()}
         for name, held in files.items()
     }
-    index["classes"] = classes
+    index: dict[str, object] = {"format": FORMAT, "version": VERSION, "seed": seed, "scale": scale}
+    index |= {"files": sums, "classes": classes}
     text = json.dumps(index, separators=(",", ":")).replace('},"', '},\n"') + "\n"
     _write(Path(out), {**files, INDEX: text.encode()}, overwrite)
     return Path(out)

@@ -8,13 +8,14 @@ again from four samples each. Only rays still under way are computed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .catalogue import PARTS, SEED, View
 from .dice import Array, Dice
-from .families import FAMILIES, Toy
+from .families import FAMILIES, Part, Toy
 from .materials import albedo
 from .sdf import Points, turn_x, turn_y, turn_z
 
@@ -58,7 +59,7 @@ def _shot(cls: str, view: int, seed: int) -> _Shot:
 # -- geometry -----------------------------------------------------------------------------------
 
 
-def _to_toy(shot: _Shot, p: Points) -> Points:
+def _to_toy(shot: _Shot, p: Sequence) -> Points:
     """From camera axes (right, up, towards the eye) to the toy's own axes."""
     azimuth, elevation, roll = shot.turn
     return turn_y(turn_x(turn_z(p, roll), elevation), azimuth)
@@ -157,14 +158,23 @@ def _framed(shot: _Shot) -> _Frame:
 # -- shading ------------------------------------------------------------------------------------
 
 
+def _hit(toy: Toy, which: Array) -> Iterator[tuple[Part, Array]]:
+    """Each part that rays ended on, and the indices of those rays."""
+    for j, part in enumerate(toy.parts):
+        mine = np.flatnonzero(which == j)
+        if len(mine):
+            yield part, mine
+
+
+def _dot(a: Points, b: Points) -> Array:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def _normals(toy: Toy, which: Array, p: Points) -> Points:
     """Unit normals by differences at the corners of a tetrahedron, each part on its own."""
     out = np.zeros((3, len(which)), np.float32)
     step = np.float32(1.5e-3)
-    for j, part in enumerate(toy.parts):
-        mine = np.flatnonzero(which == j)
-        if not len(mine):
-            continue
+    for part, mine in _hit(toy, which):
         x, y, z = (v[mine] for v in p)
         for sx, sy, sz in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
             gap = part.solid((x + sx * step, y + sy * step, z + sz * step))
@@ -179,7 +189,7 @@ def _along(p: Points, d: Points, t: float | Array) -> Points:
 
 def _occlusion(toy: Toy, p: Points, n: Points) -> Array:
     """Share of the ambient light that arrives, in [0, 1]: how open the space above a point is."""
-    closed = 0.0
+    closed: Array | float = 0.0
     for reach, weight in ((0.05, 3.2), (0.14, 1.5), (0.32, 0.75)):
         closed = closed + (reach - _nearest(toy, _along(p, n, reach))) * weight
     return np.clip(1.0 - closed, 0.15, 1.0)
@@ -207,14 +217,13 @@ def _colours(shot: _Shot, eye: Points, ahead: Points, t: Array) -> tuple[Array, 
     n = _normals(toy, which, p)
     light = _to_toy(shot, shot.light)
     up = _to_toy(shot, (0.0, 1.0, 0.0))
-    facing = sum(a * b for a, b in zip(n, light, strict=True))
+    facing = _dot(n, light)
     key = np.maximum(facing, 0.0) * _shadow(toy, p, n, light, facing)
-    sky = 0.5 + 0.5 * sum(a * b for a, b in zip(n, up, strict=True))
-    view = -sum(a * b for a, b in zip(n, ahead, strict=True))
+    sky = 0.5 + 0.5 * _dot(n, up)
+    view = -_dot(n, ahead)
     ambient = (0.16 + 0.3 * sky + 0.08 * np.maximum(view, 0)) * _occlusion(toy, p, n)
     half = [a - b for a, b in zip(light, ahead, strict=True)]
-    size = np.sqrt(sum(h * h for h in half))
-    gleam = np.maximum(sum(a * b for a, b in zip(n, half, strict=True)) / size, 0)
+    gleam = np.maximum(_dot(n, half) / np.sqrt(_dot(half, half)), 0)
     for _ in range(5):  # to the 32nd power by squaring, which rounds alike everywhere
         gleam = gleam * gleam
     gleam = gleam * key
@@ -226,10 +235,7 @@ def _surface(toy: Toy, which: Array, p: Points, key: Array, ambient: Array, glea
     out = np.zeros((len(which), 3), np.float32)
     warm = np.array([1.0, 0.96, 0.88], np.float32)
     cool = np.array([0.92, 0.97, 1.06], np.float32)
-    for j, part in enumerate(toy.parts):
-        mine = np.flatnonzero(which == j)
-        if not len(mine):
-            continue
+    for part, mine in _hit(toy, which):
         m = part.material
         tint = albedo(m, tuple(v[mine] for v in p)) ** 2
         lamp = key[mine, None] * warm + ambient[mine, None] * cool + np.float32(m.glow)

@@ -8,13 +8,14 @@ tall. Every solid returns the distance to its surface, negative inside. Distance
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 
 from .dice import Array, lattice
 
-Points = tuple[Array, Array, Array]
+Points = Sequence[Array]  # x, y, z
 Vec = tuple[float, float, float]
 
 
