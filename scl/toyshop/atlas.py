@@ -29,7 +29,7 @@ Place = tuple[int, int, int, int, int]  # x, y, width, height, lit
 
 
 def default_folder() -> Path:
-    """The atlas folder: the environment's SCL_DATA, else data/ beside the package."""
+    """Find the atlas folder: the environment's SCL_DATA, else data/ beside the package."""
     named = os.environ.get("SCL_DATA")
     return Path(named) if named else Path(__file__).resolve().parents[2] / "data"
 
@@ -70,20 +70,20 @@ class Atlas:
         return tuple(self._bytes)
 
     def count(self, cls: str) -> int:
-        """How many views of a class (or clutter family) are stored."""
+        """Count the stored views of a class (or clutter family)."""
         return len(self._known(cls))
 
     def shape(self, cls: str, view: int) -> tuple[int, int]:
-        """Height and width of a stored view, in pixels."""
+        """Look up height and width of a stored view, in pixels."""
         x, y, width, height, lit = self._place(cls, view)
         return height, width
 
     def lit(self, cls: str, view: int) -> int:
-        """Where a view's light comes from: -1 left, +1 right."""
+        """Look up where a view's light comes from: -1 left, +1 right."""
         return self._place(cls, view)[4]
 
     def view(self, cls: str, view: int, size: int | None = None) -> View:
-        """A view at the atlas's scale, or rendered anew with its longer side `size` pixels."""
+        """Cut out a view at the atlas's scale, or render it anew, its longer side `size` pixels."""
         x, y, width, height, lit = self._place(cls, view)
         if size is not None and size != self.scale:
             return _rendered(cls, view, self.seed, size)
@@ -105,7 +105,7 @@ class Atlas:
 
 
 def sheet_names(cls: str) -> tuple[str, str]:
-    """File names of a class's colour and part sheets."""
+    """Name the files of a class's colour and part sheets."""
     slug = cls.replace(" ", "-")
     return f"{slug}.webp", f"{slug}-parts.png"
 
@@ -127,7 +127,7 @@ def _read_index(folder: Path) -> dict:
 
 
 def _checked(path: Path, want: dict) -> bytes:
-    """A file's bytes if they are those the index names."""
+    """Read a file's bytes if they are those the index names."""
     try:
         held = path.read_bytes()
     except OSError:
@@ -141,6 +141,6 @@ def _checked(path: Path, want: dict) -> bytes:
 
 
 def _decode(held: dict[str, bytes], cls: str) -> tuple[np.ndarray, np.ndarray]:
-    """A class's sheets: uint8 (H, W, 4) colours with coverage, uint8 (H, W) part numbers."""
+    """Read a class's sheets: uint8 (H, W, 4) colours with coverage, uint8 (H, W) part numbers."""
     colour, parts = (Image.open(io.BytesIO(held[name])) for name in sheet_names(cls))
     return np.array(colour.convert("RGBA")), np.array(parts)

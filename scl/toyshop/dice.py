@@ -24,28 +24,28 @@ class Dice:
         self._draw = random.Random("/".join(str(part) for part in key)).random
 
     def between(self, low: float, high: float) -> float:
-        """A float drawn evenly from [low, high)."""
+        """Draw a float evenly from [low, high)."""
         return low + (high - low) * self._draw()
 
     def below(self, count: int) -> int:
-        """A whole number in 0 .. count - 1."""
+        """Draw a whole number in 0 .. count - 1."""
         return int(self._draw() * count)
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability, in [0, 1]."""
+        """Answer True with the given probability, in [0, 1]."""
         return self._draw() < probability
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options, evenly."""
+        """Draw one of the options, evenly."""
         return options[self.below(len(options))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """The options in a random order (the argument is left alone)."""
+        """Put the options in a random order (the argument is left alone)."""
         rest = list(options)
         return [rest.pop(self.below(len(rest))) for _ in range(len(rest))]
 
     def colour(self, *typical: RGB, often: float = 0.4) -> RGB:
-        """A colour in [0, 1]: now and then a typical one (varied a little), else any hue."""
+        """Draw a colour in [0, 1]: now and then a typical one (varied a little), else any hue."""
         if typical and self.chance(often):
             near = self.pick(typical)
             gain = self.between(0.85, 1.1)
@@ -58,7 +58,7 @@ class Dice:
 
 
 def lattice(x: Array, y: Array, z: Array, salt: int = 0) -> Array:
-    """Uniform values in [0, 1) for whole-number positions (int32 arrays), by integer hashing.
+    """Hash whole-number positions (int32 arrays) to uniform values in [0, 1).
 
     Integers only: a hash of sines would turn a last-bit difference into another picture.
     """

@@ -32,7 +32,7 @@ _PALETTE = (
 
 
 def _placed(views: list[View]) -> tuple[tuple[Place, ...], int]:
-    """Shelves: a place for every view in order, and the sheet's height."""
+    """Lay out shelves: a place for every view in order, and the sheet's height."""
     places, x, y, shelf = [], 0, 0, 0
     for view in views:
         height, width = view.alpha.shape
@@ -44,7 +44,7 @@ def _placed(views: list[View]) -> tuple[tuple[Place, ...], int]:
 
 
 def _encode(views: list[View]) -> tuple[tuple[Place, ...], bytes, bytes]:
-    """Places of the views, and the two sheets as WebP and PNG bytes."""
+    """Pack the views: their places, and the two sheets as WebP and PNG bytes."""
     places, height = _placed(views)
     colour = np.zeros((height, _WIDTH, 4), np.uint8)
     parts = np.zeros((height, _WIDTH), np.uint8)
@@ -141,7 +141,7 @@ class Comparison:
 
 
 def agreement(one: View, two: View) -> tuple[int, int, float]:
-    """Pixels within one grey level, pixels covered by either view, and the masks' IoU."""
+    """Count pixels within one grey level, pixels covered by either view, and the masks' IoU."""
     if one.alpha.shape != two.alpha.shape:
         return 0, int((one.alpha > 0).sum()), 0.0
     covered = (one.alpha > 0) | (two.alpha > 0)
