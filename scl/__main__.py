@@ -263,7 +263,8 @@ def _table(options: argparse.Namespace) -> None:
     from scl.files import write_atomically
     from scl.study.grid import RESULTS
     from scl.study.pages import every_table, fill
-    from scl.study.published import published_table, references
+    from scl.study.paper_tables import published_table
+    from scl.study.published import references
 
     if options.paper is not None:
         print(f"{published_table(options.paper)}\n\n{references(options.paper)}")

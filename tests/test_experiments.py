@@ -14,6 +14,8 @@ from scl.study import tables
 from scl.study.differences import paired_difference
 from scl.study.grid import GUIDED, SEEDS, Budget, Experiment, grid, missing
 from scl.study.pages import teaching_minutes
+from scl.study.paper_tables import paper_reading
+from scl.study.published import ABLATIONS
 from scl.study.scores import Scores, seed_noise
 
 
@@ -58,7 +60,7 @@ def test_unknown_experiments_are_named():
 
 
 def test_the_grid_has_the_rows_of_the_papers_ablations():
-    trained = {row.variant for rows in tables.PAPER_TABLES.values() for row in rows}
+    trained = {row.variant for rows in ABLATIONS.values() for row in rows}
     assert trained <= set(GUIDED) and len(trained) == 9
     assert len(trained | {"v_s-seconds"}) == len(GUIDED)
     assert {e.variant for e in grid("pfenet")} == {"v_s", "v_s+L1", "scl"}
@@ -158,10 +160,16 @@ def test_a_single_seed_is_said_to_be_one():
 
 
 def test_readings_name_every_row_once():
-    for name, rows in tables.PAPER_TABLES.items():
-        text = tables.paper_reading(name)
+    for name, rows in ABLATIONS.items():
+        text = paper_reading(name)
         assert all(text.count(row.name) >= 1 for row in rows), name
 
 
 def test_chapters_add_up_their_minutes():
     assert teaching_minutes("03_two_vectors") > 60
+
+
+def test_only_the_reference_itself_has_a_dash():
+    """Guided by v_s alone, "v_s in every place" is the same head: a difference, and it is none."""
+    own, same, *_ = tables.swap_table("v_s").splitlines()[2:]
+    assert own.endswith("| - |") and same.endswith("| +0.0 [+0.0, +0.0] |")

@@ -6,8 +6,8 @@ import pytest
 
 from scl.__main__ import main
 from scl.datasets.folds import FOLDS
-from scl.study import published, tables
-from scl.study.published import ROWS_OF_RECIPES, own_scores, published_table
+from scl.study import published
+from scl.study.paper_tables import ROWS_OF_RECIPES, own_scores, printed, published_table
 from scl.training.recipe import recipes
 
 # Folds and means are rounded to 0.1, so a mean may lie 0.05 + 0.05 from that of its printed folds.
@@ -34,9 +34,9 @@ def means(number: int, method: str, backbone: str) -> tuple[float, float]:
 def test_no_row_and_no_figure_is_missing(number, rows, figures, tenths):
     table = published.quoted(number)
     assert len(table.rows) == len({(row.method, row.backbone) for row in table.rows}) == rows
-    printed = [x for row in table.rows for x in published.printed(row, number < 3)[2:] if x != "-"]
-    assert len(printed) == figures
-    assert sum(round(10 * float(x)) for x in printed) == tenths
+    found = [x for row in table.rows for x in printed(row, number < 3)[2:] if x != "-"]
+    assert len(found) == figures
+    assert sum(round(10 * float(x)) for x in found) == tenths
 
 
 def test_means_are_those_of_the_folds_but_for_the_named_ones():
@@ -82,7 +82,7 @@ def test_gains_of_section_5_3_follow_from_the_rows(number, scl, other, backbones
 
 
 def test_quoted_ablations_agree_with_the_main_tables():
-    one, five = tables.PAPER_TABLES["4, one shot"], tables.PAPER_TABLES["4, five shots"]
+    one, five = published.ABLATIONS["4, one shot"], published.ABLATIONS["4, five shots"]
     scl = [means(number, "ours-SCL (CANet)", "resnet50") for number in (1, 3)]
     assert [one[-1].paper, five[-1].paper] == list(zip(*scl, strict=True))
     canet = [means(number, "CANet", "resnet50") for number in (1, 3)]

@@ -10,18 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from scl.method.rules import PRESETS
-from scl.study import published
 from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS, ROOT
+from scl.study.paper_tables import (
+    paper_reading,
+    paper_table,
+    published_beside_ours,
+    published_table,
+)
+from scl.study.published import ABLATIONS, TABLES, references
 from scl.study.scores import stored
 from scl.study.tables import (
     NAMES,
-    PAPER_TABLES,
     five_shot_table,
     fold_table,
     markdown,
     one_shot_table,
-    paper_reading,
-    paper_table,
     reading,
     swap_table,
 )
@@ -60,14 +63,14 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "costs": partial(cost_table, results),
         "rules": rules_table,
         "count": partial(_counts, results),
-        "published references": published.references,
+        "published references": references,
     }
-    for name in PAPER_TABLES:
+    for name in ABLATIONS:
         makers[f"paper {name}"] = partial(paper_table, name, results)
         makers[f"paper {name} reading"] = partial(paper_reading, name, results)
-    for n in published.TABLES:
-        makers[f"published {n}"] = partial(published.published_table, n)
-        makers[f"own {n}"] = partial(published.published_beside_ours, n, results)
+    for n in TABLES:
+        makers[f"published {n}"] = partial(published_table, n)
+        makers[f"own {n}"] = partial(published_beside_ours, n, results)
     return makers
 
 
@@ -76,7 +79,7 @@ def every_table(head: str = "canet", results: Path = RESULTS) -> str:
     parts = [f"toyshop, {head}: {stored(head, results)}", one_shot_table(head, results)]
     parts += [fold_table(head, results), reading(head, results)]
     if head == "canet":
-        parts += [f"Table {n}\n\n{paper_table(n, results)}" for n in PAPER_TABLES]
+        parts += [f"Table {n}\n\n{paper_table(n, results)}" for n in ABLATIONS]
         parts += [f"{NAMES[v]}\n\n{swap_table(v, head, results)}" for v in CORE]
     for variant in FIVE_SHOT:
         if variant in BY_HEAD[head]:

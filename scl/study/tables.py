@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -42,44 +41,6 @@ FUSION_NAMES = {
 }
 
 
-class Row(NamedTuple):
-    """A row of a table of the paper: what it is called, our experiments, and the quoted scores."""
-
-    name: str
-    variant: str
-    setting: str = "1"
-    paper: tuple[float, float] | None = None  # mIoU and FB-IoU on PASCAL-5^i, ResNet-50, CANet
-
-
-# The first row of each table is the one that the others are compared with.
-PAPER_TABLES = {
-    "4, one shot": (
-        Row("v_s only (the baseline)", "v_s", "1", (55.4, 66.2)),
-        Row("self-guided (SGM)", "scl", "1", (57.5, 70.3)),
-    ),
-    "4, five shots": (
-        Row("v_s only, averaging predictions", "v_s", "5 average", (55.9, 66.7)),
-        Row("v_s only, cross-guided (CGM)", "v_s", "5 cross", (56.9, 69.7)),
-        Row("self-guided, averaging predictions", "scl", "5 average", (58.7, 70.3)),
-        Row("self-guided, cross-guided", "scl", "5 cross", (59.2, 70.7)),
-    ),
-    "5": (
-        Row("v_s (with L_s1)", "v_s+L1", "1", (55.6, 67.3)),
-        Row("v_pri", "pri", "1", (56.6, 69.5)),
-        Row("v_aux", "aux", "1", (51.4, 65.2)),
-        Row("v_s, v_pri, v_aux", "all", "1", (57.1, 69.9)),
-        Row("v_pri, v_aux", "scl", "1", (57.5, 70.3)),
-    ),
-    "6": (
-        Row("neither (not in the paper)", "scl-none"),
-        Row("L_s1 alone", "scl-L1", "1", (55.6, 67.3)),
-        Row("L_s2 alone", "scl-L2", "1", (56.8, 69.6)),
-        Row("both", "scl", "1", (57.5, 70.3)),
-    ),
-}
-
-# -- parts of a row -----------------------------------------------------------------------------
-
 SCORES = ("mIoU", "± seeds", "FB-IoU", "runs")
 
 
@@ -89,7 +50,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
 
 
-def _scores(scores: Scores) -> tuple[str, ...]:
+def score_texts(scores: Scores) -> tuple[str, ...]:
+    """Write the columns of SCORES."""
     if not scores:
         return ("not run yet", "-", "-", "0")
     spread = seed_spread(scores)
@@ -101,13 +63,14 @@ def _scores(scores: Scores) -> tuple[str, ...]:
     )
 
 
-def _against(reference: Scores, scores: Scores) -> str:
-    if scores == reference or not set(scores) & set(reference):
+def against(reference: Scores, scores: Scores) -> str:
+    """Write what the scores gain over a reference; a dash where that is the row itself."""
+    if scores is reference or not set(scores) & set(reference):
         return "-"
     return str(paired_difference(scores, reference))
 
 
-def _comparable(every: Sequence[Scores]) -> list[Scores]:
+def comparable(every: Sequence[Scores]) -> list[Scores]:
     """Leave the (fold, seed) that all rows have, so that the rows of a table can be compared."""
     keys = set.intersection(*(set(scores) for scores in every if scores)) if any(every) else set()
     return [{key: run for key, run in scores.items() if key in keys} for scores in every]
@@ -117,17 +80,14 @@ def _main_variants(head: str) -> list[str]:
     return [variant for variant in MAIN if variant in (*UNTRAINED, *BY_HEAD[head])]
 
 
-# -- tables -------------------------------------------------------------------------------------
-
-
 def one_shot_table(head: str = "canet", results: Path = RESULTS) -> str:
     """Tabulate the main variants: novel classes, one support, and what they gain over others."""
     variants = _main_variants(head)
-    every = _comparable([read_scores(v, "1", head, results) for v in variants])
+    every = comparable([read_scores(v, "1", head, results) for v in variants])
     by_variant = dict(zip(variants, every, strict=True))
     references = [r for r in REFERENCES if r in variants]
     rows = [
-        (NAMES[v], *_scores(own), *(_against(by_variant[r], own) for r in references))
+        (NAMES[v], *score_texts(own), *(against(by_variant[r], own) for r in references))
         for v, own in by_variant.items()
     ]
     return markdown(["method", *SCORES, *(f"against {NAMES[r]}" for r in references)], rows)
@@ -140,7 +100,7 @@ def fold_table(head: str = "canet", results: Path = RESULTS) -> str:
         scores = read_scores(variant, "1", head, results)
         means = {fold: f"{100 * np.mean(mious):.1f}" for fold, mious in by_fold(scores).items()}
         folds = [means.get(fold, "-") for fold in range(FOLDS)]
-        rows.append((NAMES[variant], *folds, _scores(scores)[0]))
+        rows.append((NAMES[variant], *folds, score_texts(scores)[0]))
     return markdown(["method", *(f"fold {f}" for f in range(FOLDS)), "mean"], rows)
 
 
@@ -148,49 +108,21 @@ def five_shot_table(variant: str = "scl", head: str = "canet", results: Path = R
     """Tabulate three ways to use five supports: novel classes, clean and with one wrong mask."""
     rows = []
     for setting, label in (("5", "clean"), ("5-wrong", "one mask on a wrong object")):
-        average = read_scores(variant, f"{setting} average", head, results)
-        for fusion, name in FUSION_NAMES.items():
-            scores = read_scores(variant, f"{setting} {fusion}", head, results)
-            rows.append((label, name, *_scores(scores), _against(average, scores)))
+        every = {f: read_scores(variant, f"{setting} {f}", head, results) for f in FUSION_NAMES}
+        for fusion, scores in every.items():
+            gain = against(every["average"], scores)
+            rows.append((label, FUSION_NAMES[fusion], *score_texts(scores), gain))
     return markdown(["supports", "fusion", *SCORES, "against averaging predictions"], rows)
 
 
 def swap_table(variant: str = "scl", head: str = "canet", results: Path = RESULTS) -> str:
     """Does the trained head listen to its vectors? One shot, with others in their place."""
-    every = _comparable([read_scores(variant, s, head, results) for s in SWAP_NAMES])
+    every = comparable([read_scores(variant, s, head, results) for s in SWAP_NAMES])
     rows = [
-        (name, *_scores(scores), _against(every[0], scores))
+        (name, *score_texts(scores), against(every[0], scores))
         for name, scores in zip(SWAP_NAMES.values(), every, strict=True)
     ]
     return markdown(["the head is given", *SCORES, "against its own"], rows)
-
-
-def paper_table(name: str, results: Path = RESULTS) -> str:
-    """Tabulate one of the paper's ablations on Toyshop, the paper's own figures beside it."""
-    rows, table = [], PAPER_TABLES[name]
-    every = _comparable([read_scores(r.variant, r.setting, results=results) for r in table])
-    for row, scores in zip(table, every, strict=True):
-        quoted = ["-", "-"] if row.paper is None else [f"{x:.1f}" for x in row.paper]
-        rows.append((row.name, *_scores(scores), _against(every[0], scores), *quoted))
-    header = ["row", *SCORES, "against the first row", "paper: mIoU", "paper: FB-IoU"]
-    return markdown(header, rows)
-
-
-# -- readings -----------------------------------------------------------------------------------
-
-
-def paper_reading(name: str, results: Path = RESULTS) -> str:
-    """Say what such a table shows against its first row; one Markdown line each."""
-    table = PAPER_TABLES[name]
-    first, *others = [read_scores(r.variant, r.setting, results=results) for r in table]
-    found: dict[str, list[str]] = {}
-    for row, scores in zip(table[1:], others, strict=True):
-        if set(scores) & set(first):
-            found.setdefault(paired_difference(scores, first).verdict, []).append(row.name)
-    return "\n".join(
-        f"- Against {table[0].name}, **{said}**: {'; '.join(names)}."
-        for said, names in found.items()
-    )
 
 
 def reading(head: str = "canet", results: Path = RESULTS, shots: tuple[int, ...] = (1, 5)) -> str:

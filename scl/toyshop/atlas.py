@@ -64,11 +64,6 @@ class Atlas:
         }
         return cls(folder, index["seed"], index["scale"], places, held)
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of the checked sheets in the folder."""
-        return tuple(self._bytes)
-
     def count(self, cls: str) -> int:
         """Count the stored views of a class (or clutter family)."""
         return len(self._known(cls))

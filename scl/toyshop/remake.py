@@ -134,11 +134,6 @@ class Comparison:
     close: float
     worst_iou: float
 
-    @property
-    def same(self) -> bool:
-        """Whether two atlases count as the same on different machines."""
-        return self.close >= 0.999 and self.worst_iou >= 0.999
-
 
 def agreement(one: View, two: View) -> tuple[int, int, float]:
     """Count pixels within one grey level, pixels covered by either view, and the masks' IoU."""

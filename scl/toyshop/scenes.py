@@ -46,13 +46,6 @@ class Scene:
         """The target: uint8 (H, W) of 0 and 1."""
         return (self.objects == 1).astype(np.uint8)
 
-    def mask_of(self, cls: str) -> Array:
-        """Mark all visible pixels of a class: uint8 (H, W) of 0 and 1 (zero if it is not here)."""
-        if cls not in CLASSES:
-            raise ValueError(f"unknown class {cls!r}; known: {', '.join(CLASSES)}")
-        ids = [i for i, name in enumerate(self.classes, 1) if name == cls]
-        return np.isin(self.objects, ids).astype(np.uint8)
-
 
 @dataclass(frozen=True)
 class _Item:
