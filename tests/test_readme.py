@@ -21,6 +21,11 @@ def test_tables_are_those_of_the_stored_results(page):
     assert text.count("<!-- table ") == text.count("<!-- end -->") > 0
 
 
+def test_a_table_that_is_not_known_is_named():
+    with pytest.raises(ValueError, match="no table is called 'one shot': expected one of"):
+        fill("<!-- table one shot -->\n<!-- end -->")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     path = ROOT / page

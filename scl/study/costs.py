@@ -44,7 +44,7 @@ class Case:
     shots: int
 
     def config(self) -> ModelConfig:
-        """ResNet-50 of the released form, one zoom and one iteration (as in training)."""
+        """Take ResNet-50 of the released form, one zoom and one iteration (as in training)."""
         rules = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[self.head]
         return full_size(
             self.head,

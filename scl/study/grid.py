@@ -104,7 +104,7 @@ class Experiment:
         return f"toyshop-{self.head}-{self.variant}-f{self.fold}-s{self.seed}"
 
     def path(self, results: Path = RESULTS) -> Path:
-        """Where its record lies."""
+        """Say where its record lies."""
         folder = "cells" if self.stage == "final" else self.stage
         return results / folder / f"{self.name}.json"
 
@@ -127,5 +127,5 @@ def grid(head: str = "canet") -> Iterator[Experiment]:
 
 
 def missing(experiments: Sequence[Experiment], results: Path = RESULTS) -> list[Experiment]:
-    """Leave those without a record."""
+    """Pick those without a record."""
     return [each for each in experiments if not each.path(results).is_file()]

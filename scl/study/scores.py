@@ -64,7 +64,7 @@ def mean_score(scores: Scores, name: str = "miou") -> float:
 
 
 def seed_spread(scores: Scores, name: str = "miou") -> float:
-    """Standard deviation over seeds of the mean over folds; seeds that miss a fold do not count."""
+    """Measure the standard deviation over seeds of the mean over folds, of seeds with all folds."""
     folds = len(by_fold(scores))
     by_seed = [[s[name] for (_, seed), s in scores.items() if seed == each] for each in SEEDS]
     means = [np.mean(values) for values in by_seed if values and len(values) == folds]
