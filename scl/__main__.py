@@ -30,8 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     atlas.add_argument("--compare", action="store_true", help="compare with the shipped one")
     atlas.set_defaults(call=_atlas)
 
-    run = commands.add_parser("run", help="compute cells of the tables, or list the missing ones")
-    run.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    run = commands.add_parser("run", help="run the tables' experiments, or list the missing ones")
+    run.add_argument("--data", default="toyshop", choices=("toyshop",))
     run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     run.add_argument("--variant", nargs="+", help="default: all")
     run.add_argument("--fold", type=int, help="default: all")
@@ -40,11 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         "--stage", choices=("tuning", "plateau", "final"), help="default: final, or all with --all"
     )
     run.add_argument(
-        "--list", action="store_true", help="print the command of each missing cell, run nothing"
+        "--list",
+        action="store_true",
+        help="print the command of each missing one, run nothing",
     )
-    run.add_argument("--all", action="store_true", help="run every missing cell")
+    run.add_argument("--all", action="store_true", help="run every missing experiment")
     run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
-    run.add_argument("--root", help="folder of photographs (with --data photos)")
     run.add_argument("--results", type=Path, help="default: the results folder of the course")
     run.set_defaults(call=_run)
 
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
     flops.set_defaults(call=_flops)
 
-    table = commands.add_parser("table", help="print the tables of the stored cells")
-    table.add_argument("--data", default="toyshop", choices=("toyshop", "photos"))
+    table = commands.add_parser("table", help="print the stored tables")
+    table.add_argument("--data", default="toyshop", choices=("toyshop",))
     table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
     table.add_argument("--results", type=Path)
     instead = table.add_mutually_exclusive_group()
@@ -165,7 +166,7 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _atlas(options: argparse.Namespace) -> None:
-    from scl.toyshop.atlas import Atlas, compare, rebuild
+    from scl.toyshop import Atlas, compare, rebuild
 
     rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
     if options.compare:
@@ -177,36 +178,35 @@ def _atlas(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from scl.study.cells import run_cell
-    from scl.study.grid import KEPT, RESULTS, grid, missing, run_all
+    from scl.study.compute import compute, compute_all
+    from scl.study.grid import HEADS, RESULTS, grid, missing
 
     results = options.results or RESULTS
-    cells = [cell for cell in grid(options.data, options.head) if _wanted(cell, options)]
-    if not cells:
-        raise ValueError("no cell fits these options: see --help for folds, seeds and variants")
+    experiments = [each for each in grid(options.head) if _wanted(each, options)]
+    if not experiments:
+        raise ValueError("nothing fits these options: see --help for folds, seeds and variants")
     if options.list:
-        for cell in missing(cells, results):
-            print(cell.command)
+        for each in missing(experiments, results):
+            print(each.command)
         return 0
     if options.all:
-        failed = run_all(cells, options.jobs, results, options.root)
-        print(f"{len(cells) - len(failed)} of {len(cells)} cells are there")
+        failed = compute_all(experiments, options.jobs, results)
+        print(f"{len(experiments) - len(failed)} of {len(experiments)} experiments are there")
         return 1 if failed else 0
-    kept = results.parent / KEPT.relative_to(RESULTS.parent)
-    for cell in cells:
-        done = run_cell(cell, None, results, options.root, progress=False, kept=kept)
-        print(done, flush=True)
+    heads = results.parent / HEADS.relative_to(RESULTS.parent)
+    for each in experiments:
+        print(compute(each, results=results, heads=heads), flush=True)
     return 0
 
 
-def _wanted(cell, options: argparse.Namespace) -> bool:
-    """Does a cell fit the options? One stage at a time, unless many cells are asked for."""
+def _wanted(experiment, options: argparse.Namespace) -> bool:
+    """Does an experiment fit the options? One stage at a time, unless many are asked for."""
     stage = options.stage or (None if options.all or options.list else "final")
     return (
-        (stage is None or cell.stage == stage)
-        and (options.variant is None or cell.variant in options.variant)
-        and (options.fold is None or cell.fold == options.fold)
-        and (options.seed is None or cell.seed == options.seed)
+        (stage is None or experiment.stage == stage)
+        and (options.variant is None or experiment.variant in options.variant)
+        and (options.fold is None or experiment.fold == options.fold)
+        and (options.seed is None or experiment.seed == options.seed)
     )
 
 
@@ -275,7 +275,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _flops(options: argparse.Namespace) -> None:
     from scl.study.costs import write_record
     from scl.study.grid import RESULTS
-    from scl.study.tables import flop_table
+    from scl.study.pages import flop_table
 
     results = options.results or RESULTS
     path = write_record(results)
@@ -285,8 +285,9 @@ def _flops(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from scl.files import write_atomically
     from scl.study.grid import RESULTS
+    from scl.study.pages import every_table, fill
+    from scl.study.paper_tables import published_table
     from scl.study.published import references
-    from scl.study.tables import fill, published_table, report
 
     if options.paper is not None:
         print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
@@ -295,7 +296,7 @@ def _table(options: argparse.Namespace) -> None:
         text = fill(options.fill.read_text(encoding="utf-8"), options.results or RESULTS)
         write_atomically(options.fill, lambda path: path.write_text(text, encoding="utf-8"))
         return
-    print(report(options.data, options.head, options.results or RESULTS))
+    print(every_table(options.head, options.results or RESULTS))
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -382,7 +383,7 @@ def _data_set(options: argparse.Namespace):
     """The images and masks of one split, at their original size."""
     from scl.datasets.fss import ClassFolder
     from scl.datasets.registry import DataConfig, open_data
-    from scl.study.grid import Protocol
+    from scl.study.grid import Budget
 
     shots = 1 if options.shots is None else options.shots
     if options.data == "folder" and options.fold is None:
@@ -397,7 +398,7 @@ def _data_set(options: argparse.Namespace):
         fold=options.fold or 0,
         grouping=options.grouping,
         # Toyshop's scenes have no size of their own and are composed at the network's.
-        side=_side(options, Protocol().size),
+        side=_side(options, Budget().size),
         held_out=options.held_out,
     )
     return open_data(data, options.split, shots)
@@ -444,10 +445,10 @@ def _opened(options: argparse.Namespace):
 def _fit(options: argparse.Namespace):
     """How images are brought to the network."""
     from scl.datasets.fit import Fit
-    from scl.study.grid import Protocol
+    from scl.study.grid import Budget
 
     if getattr(options, "data", None) == "toyshop":
-        return Fit(_side(options, Protocol().size), options.resize or "native")
+        return Fit(_side(options, Budget().size), options.resize or "native")
     return Fit(_side(options, 473), options.resize or "exact")
 
 

@@ -21,18 +21,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory):
-    """A handful of tiny cells of one fold."""
+    """A handful of tiny experiments of one fold."""
     from helpers import TINY
 
-    from scl.study.cells import run_cell
-    from scl.study.grid import Cell
+    from scl.study.compute import compute
+    from scl.study.grid import Experiment
 
     results = tmp_path_factory.mktemp("results")
     for stage in ("tuning", "plateau"):
-        run_cell(Cell("toyshop", "canet", "scl", 0, 0, stage), TINY, results, progress=False)
+        compute(Experiment("canet", "scl", 0, 0, stage), TINY, results)
     for variant in ("foreground", "cosine", "scl", "aux"):
-        cell = Cell("toyshop", "canet", variant, 0, 0)
-        run_cell(cell, TINY, results, progress=False, kept=results / "heads")
+        compute(Experiment("canet", variant, 0, 0), TINY, results, heads=results / "heads")
     return results
 
 

@@ -1,4 +1,4 @@
-"""Small parts that several tests build with: no images, no weights, a few cells."""
+"""Small parts that several tests build with: no images, no weights, small budgets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scl.method.heads import CANetHead
 from scl.method.pfenet import PFENetHead
 from scl.method.rules import Guidance, Rules
 from scl.method.scl import SCL, Maps
-from scl.study.grid import Protocol
+from scl.study.grid import Budget
 
 GUIDANCES = {
     "v_s": Guidance(("s",), False, False),
@@ -20,8 +20,8 @@ GUIDANCES = {
     "scl": Guidance(),
 }
 
-# A cell of the tables in a second or two.
-TINY = Protocol(
+# An experiment of the tables in a second or two.
+TINY = Budget(
     ladder=(2, 3),
     tuning_steps=3,
     per_class=4,

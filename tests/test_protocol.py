@@ -46,7 +46,7 @@ from scl.models.checkpoint import (
     weights_digest,
 )
 from scl.study.grid import RESULTS
-from scl.study.kept import kept_model
+from scl.study.shipped_heads import shipped_model
 from tests.golden import released_state
 from tests.helpers import tiny_model
 from tests.trees import class_folders, coco_tree, fss_tree, pascal_tree
@@ -666,7 +666,7 @@ def test_evaluate_reads_the_benchmarks(data, head, tmp_path):
 def test_evaluate_gives_the_scores_of_the_stored_tables(tmp_path):
     cell = json.loads((RESULTS / "cells" / "toyshop-canet-scl-f2-s0.json").read_text())
     config = ModelConfig.from_dict(cell["model"])
-    head = save_checkpoint(kept_model("scl", 2), config, tmp_path / "kept", seed=0, side=128)
+    head = save_checkpoint(shipped_model("scl", 2), config, tmp_path / "kept", seed=0, side=128)
     words = evaluation(head, "none", tmp_path / "out.json", "--fold", 2)
     words[words.index("folder")] = "toyshop"
     assert run(*words, "--episodes", 8, "--seeds", 1) == 0

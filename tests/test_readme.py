@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scl.study.tables import fill
+from scl.study.pages import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,6 +19,11 @@ def test_tables_are_those_of_the_stored_results(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert fill(text) == text, f"run: python -m scl table --fill {page}"
     assert text.count("<!-- table ") == text.count("<!-- end -->") > 0
+
+
+def test_a_table_that_is_not_known_is_named():
+    with pytest.raises(ValueError, match="no table is called 'one shot': expected one of"):
+        fill("<!-- table one shot -->\n<!-- end -->")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,7 +1,8 @@
 """The toy world: repeatable pictures, exact masks, and a guarded atlas."""
 
 import shutil
-import time
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scl.toyshop import (
     CLUTTER,
     PARTS,
     Atlas,
+    Comparison,
     agreement,
     compare,
     compose,
@@ -50,6 +52,24 @@ def test_folds_partition_the_twenty_classes():
 
 def test_every_class_has_three_to_seven_named_parts():
     assert all(3 <= len(set(PARTS[cls])) == len(PARTS[cls]) <= 7 for cls in CLASSES)
+
+
+def test_the_renderer_waits_until_a_view_is_rendered():
+    code = """
+import sys
+from scl.toyshop import CLASSES, Atlas, compose
+compose(Atlas.load(), 0, "mug", 0, size=64)
+renderer = {"scl.toyshop." + name for name in ("sdf", "families", "materials", "render")}
+print(sorted(renderer & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_name_has_a_family():
+    from scl.toyshop.families import FAMILIES
+
+    assert tuple(FAMILIES) == tuple(PARTS) == (*CLASSES, *CLUTTER)
 
 
 # -- views and the atlas ------------------------------------------------------------------------
@@ -97,7 +117,8 @@ def test_rendering_again_gives_the_shipped_views(atlas):
 
 
 def test_the_atlas_is_small_and_has_sixty_views_a_class(atlas):
-    files = [atlas.folder / "toyshop.json", *(atlas.folder / name for name in atlas.files)]
+    files = [path for path in atlas.folder.iterdir() if path.suffix in (".json", ".webp", ".png")]
+    assert len(files) == 1 + 2 * len(PARTS) == 49
     assert sum(path.stat().st_size for path in files) <= 8_000_000
     assert all(atlas.count(cls) >= 60 for cls in CLASSES)
 
@@ -135,8 +156,8 @@ def test_a_damaged_atlas_names_the_file_and_the_remedy(atlas, tmp_path, name, ha
 
 
 def test_rebuild_compares_equal_and_never_overwrites_in_silence(tmp_path, monkeypatch):
-    monkeypatch.setattr("scl.toyshop.atlas.CLASSES", ("mug", "car"))
-    monkeypatch.setattr("scl.toyshop.atlas.CLUTTER", {"ball": CLUTTER["ball"]})
+    for cls in set(PARTS) - {"mug", "car", "ball"}:
+        monkeypatch.delitem(PARTS, cls)
     small = {"processes": 1, "progress": False, "views": 1, "scale": 24}
     one = rebuild(tmp_path / "one", **small)
     rebuild(one, **small)  # the same files again: nothing to lose
@@ -144,9 +165,9 @@ def test_rebuild_compares_equal_and_never_overwrites_in_silence(tmp_path, monkey
     with pytest.raises(FileExistsError, match="overwrite"):
         rebuild(one, seed=7, **small)
     first = Atlas.load(one)
-    assert compare(first, first).same
+    assert compare(first, first) == Comparison(close=1, worst_iou=1)
     rebuild(one, overwrite=True, seed=7, **small)
-    assert not compare(first, Atlas.load(one)).same
+    assert compare(first, Atlas.load(one)).worst_iou < 0.999
 
 
 # -- scenes -------------------------------------------------------------------------------------
@@ -163,7 +184,7 @@ def test_a_scene_is_decided_by_its_arguments(atlas):
 def test_masks_agree_with_one_another(atlas):
     for scene in _scenes(atlas):
         assert np.array_equal(scene.parts > 0, scene.objects == 1)
-        assert np.array_equal(scene.mask, scene.mask_of(scene.classes[0]))
+        assert np.array_equal(scene.mask, scene.parts > 0)
         assert scene.parts.max() <= len(scene.part_names)
         assert set(np.unique(scene.objects)) - {0} == set(range(1, len(scene.classes) + 1))
         assert scene.image.shape == (128, 128, 3) and scene.image.dtype == np.uint8
@@ -234,14 +255,6 @@ def test_successive_scenes_show_different_views_of_the_target(atlas):
 def test_bad_requests_are_named(atlas, arguments, message):
     with pytest.raises(ValueError, match=message):
         compose(atlas, 0, *arguments)
-
-
-def test_scenes_come_fast_enough(atlas):
-    compose(atlas, 0, "mug", 0)
-    start = time.process_time()
-    for cls in CLASSES:
-        compose(atlas, 0, cls, 1)
-    assert time.process_time() - start < 4.0  # about 0.4 s on a quiet machine
 
 
 def test_the_contact_sheet_fits_a_page(atlas):

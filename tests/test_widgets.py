@@ -26,7 +26,7 @@ from scl.course.panels import (
     spread,
 )
 from scl.course.spoil import SPOILS, spoil_mask
-from scl.study.grid import GUIDED, Cell
+from scl.study.grid import GUIDED, Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
@@ -46,20 +46,20 @@ def write_results(folder: Path) -> Path:
                 {"step": 20 * i, **{n: float(rng.uniform(0.1, 0.7)) for n in names}, "total": 1.0}
                 for i in range(1, 6)
             ]
-            put(folder, Cell("toyshop", "canet", variant, fold, seed), {"curve": curve})
+            put(folder, Experiment("canet", variant, fold, seed), {"curve": curve})
         ladder = [
             {"steps": s, "base": 0.2 + s / 1000, "validation": 0.3, "novel": 0.3 - s / 1000}
             for s in (25, 50, 100)
         ]
-        put(folder, Cell("toyshop", "canet", variant, 0, 0, "plateau"), {"ladder": ladder})
+        put(folder, Experiment("canet", variant, 0, 0, "plateau"), {"ladder": ladder})
     # Cells of an earlier form, without curves or without steps in them.
-    put(folder, Cell("toyshop", "canet", "pri", 0, 0), {"scores": {}})
-    put(folder, Cell("toyshop", "canet", "aux", 0, 0), {"curve": [{"q": 0.5, "seconds": 1}]})
+    put(folder, Experiment("canet", "pri", 0, 0), {"scores": {}})
+    put(folder, Experiment("canet", "aux", 0, 0), {"curve": [{"q": 0.5, "seconds": 1}]})
     return folder
 
 
-def put(folder: Path, cell: Cell, record: dict) -> None:
-    path = cell.path(folder)
+def put(folder: Path, experiment: Experiment, record: dict) -> None:
+    path = experiment.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -33,8 +34,10 @@ from scl.method.episode import EpisodeSampler
 from scl.method.rules import RELEASED_PFENET, SELF_GUIDED
 from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model, full_size
-from scl.study import cells, grid
-from scl.study.kept import kept_model
+from scl.study.choices import plateau_steps, settings
+from scl.study.compute import backbone, world
+from scl.study.grid import RESULTS, Budget, Experiment
+from scl.study.shipped_heads import shipped_model
 from scl.toyshop import Atlas
 from scl.training.launch import feed_of
 from scl.training.recipe import Recipe, read_recipe
@@ -131,7 +134,7 @@ def golden_errors(device: torch.device) -> dict[str, object]:
 
 def halves(bench: Bench, head: str) -> dict[str, object]:
     """mIoU of a stored head in both precisions, in percent, and how far their masks agree."""
-    model = ready(kept_model("scl", 2, head), bench.device)
+    model = ready(shipped_model("scl", 2, head), bench.device)
     novel = range(10, 15)
     toys = ToyshopSet(Atlas.load(), tuple(novel), 8 if bench.sizes.steps else 50, seed=1)
     episodes = EpisodeSampler(toys).fixed(bench.sizes.episodes, 0)
@@ -399,27 +402,24 @@ def loss_curve(path: Path) -> dict[int, float]:
 
 def course_grid(bench: Bench) -> None:
     """Train the stored table's SCL (fold 0, seed 0) here: seconds, and mIoU beside the stored."""
-    cell = grid.Cell("toyshop", "canet", "scl", 0, 0)
-    protocol = grid.Protocol()
+    experiment, budget = Experiment("canet", "scl", 0, 0), Budget()
     if bench.sizes.steps:
-        protocol = grid.Protocol(per_class=6, novel_per_class=6, one_shot=bench.sizes.episodes)
+        budget = Budget(per_class=6, novel_per_class=6, one_shot=bench.sizes.episodes)
     start = time.perf_counter()
-    made = cells.world(cell.data, 0, 0, "final", "canet", protocol, None)
+    made = world(0, 0, "final", "canet", budget)
     features = time.perf_counter() - start
-    lr, dropout = cells.settings(cell)
-    steps = bench.sizes.steps or cells.plateau_steps(cell, protocol)
-    model = build_model(cells.guidance_config(cell, dropout), 0, cells.backbone())
-    sampler, plan = (
-        EpisodeSampler(made.train.dataset, 1, made.split.base),
-        TrainConfig(steps, lr=lr),
-    )
+    lr, dropout = settings(experiment)
+    config = ModelConfig(dropout=dropout, guidance=SELF_GUIDED)
+    sampler = EpisodeSampler(made.train.dataset, 1, made.split.base)
+    plan = TrainConfig(bench.sizes.steps or plateau_steps(budget), lr=lr)
     kept = made.train.to(bench.device)
-    train(model, kept, sampler, replace(plan, steps=5), bench.device, progress=False)  # prepare
-    model = build_model(cells.guidance_config(cell, dropout), 0, cells.backbone())
+    first = build_model(config, 0, backbone())
+    train(first, kept, sampler, replace(plan, steps=5), bench.device, progress=False)  # prepare
+    model = build_model(config, 0, backbone())
     start = time.perf_counter()
     history = train(model, kept, sampler, plan, bench.device, progress=False)
     seconds = time.perf_counter() - start
-    episodes = EpisodeSampler(made.test.dataset, 1, made.split.novel).fixed(protocol.one_shot, 0)
+    episodes = EpisodeSampler(made.test.dataset, 1, made.split.novel).fixed(budget.one_shot, 0)
     result = evaluate(model, made.test.to(bench.device), episodes)["cross"]
     bench.add(
         {
@@ -427,7 +427,7 @@ def course_grid(bench: Bench) -> None:
             "seconds": round(seconds, 1),
             "seconds_of_features": round(features, 1),
             **percent("miou", result),
-            **stored_score(cell),
+            **stored_score(experiment),
         }
     )
 
@@ -438,11 +438,9 @@ def percent(name: str, result: Result) -> dict[str, object]:
     return {name: value, "interval": [low, high]}
 
 
-def stored_score(cell: grid.Cell) -> dict[str, object]:
-    """What the stored table has for the cell."""
-    import json
-
-    path = cell.path(grid.RESULTS)
+def stored_score(experiment: Experiment) -> dict[str, object]:
+    """What the stored table has for the experiment."""
+    path = experiment.path(RESULTS)
     if not path.is_file():
         return {"stored": None}
     score = json.loads(path.read_text(encoding="utf-8"))["scores"]["1"]

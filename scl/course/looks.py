@@ -228,10 +228,11 @@ def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray
 
 
 class Stored(NamedTuple):
-    """What stored cells say about training.
+    """What stored experiments say about training.
 
-    curves: (variant, fold, seed) to the cell's "curve", a list of {"step", "q", ..., "total"};
-    ladders: (variant, fold) to the plateau cell's "ladder", a list of {"steps", "base",
+    curves: (variant, fold, seed) to the final experiment's "curve", a list of {"step",
+    "q", ..., "total"};
+    ladders: (variant, fold) to the plateau experiment's "ladder", a list of {"steps", "base",
     "validation", "novel", ...}.
     """
 
@@ -239,18 +240,18 @@ class Stored(NamedTuple):
     ladders: dict[tuple[str, int], list[dict[str, float]]]
 
 
-def read_stored(results: Path = RESULTS, data: str = "toyshop", head: str = "canet") -> Stored:
-    """Read every stored cell of a grid once; those that were not run are left out."""
+def read_stored(results: Path = RESULTS, head: str = "canet") -> Stored:
+    """Read every stored experiment of a grid once; those that were not run are left out."""
     stored = Stored({}, {})
-    for cell in grid(data, head):
-        path = cell.path(Path(results))
-        if cell.stage == "tuning" or cell.variant not in GUIDED or not path.is_file():
+    for each in grid(head):
+        path = each.path(Path(results))
+        if each.stage == "tuning" or each.variant not in GUIDED or not path.is_file():
             continue
         record = json.loads(path.read_text())
-        if cell.stage == "plateau":
-            stored.ladders[cell.variant, cell.fold] = record["ladder"]
-        elif "step" in (record.get("curve") or [{}])[0]:  # cells of an earlier form count none
-            stored.curves[cell.variant, cell.fold, cell.seed] = record["curve"]
+        if each.stage == "plateau":
+            stored.ladders[each.variant, each.fold] = record["ladder"]
+        elif "step" in (record.get("curve") or [{}])[0]:  # those of an earlier form count none
+            stored.curves[each.variant, each.fold, each.seed] = record["curve"]
     return stored
 
 

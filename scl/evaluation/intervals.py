@@ -50,7 +50,7 @@ def widen(
 ) -> tuple[float, float, float]:
     """An interval over episodes, made wide enough for another seed, too.
 
-    bar: (value, low, high); noise: standard deviation over seeds (scl.study.tables.seed_noise).
+    bar: (value, low, high); noise: standard deviation over seeds (scl.study.scores.seed_noise).
     """
     value, low, high = bar
     return (

@@ -1,4 +1,4 @@
-"""How much arithmetic an episode costs, counted without doing it.
+"""How much arithmetic an episode and a training step cost, counted without doing it.
 
 The model and the images live on torch's meta device: shapes without values. Counted are matrix
 products and convolutions, two operations for a multiply-add.
@@ -27,8 +27,6 @@ RELEASED_COUNT = {
     ("pfenet", "scl", 1): 501,
     ("pfenet", "scl", 5): 2588,
 }
-
-
 # For the estimate of hours: what a data-centre GPU may reach on such convolutions in bfloat16. An
 # assumption, not a measurement.
 TFLOP_PER_SECOND = 50
@@ -46,7 +44,7 @@ class Case:
     shots: int
 
     def config(self) -> ModelConfig:
-        """ResNet-50 of the released form, one zoom and one iteration (as in training)."""
+        """Take ResNet-50 of the released form, one zoom and one iteration (as in training)."""
         rules = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[self.head]
         return full_size(
             self.head,
@@ -67,7 +65,7 @@ CASES = tuple(
 
 
 def episode_gflop(model: SCL, shots: int, side: int = SIDE, queries: int = 1) -> dict[str, float]:
-    """10^9 operations to condition on `shots` supports and to segment one query, by part."""
+    """Count 10^9 operations to condition on `shots` supports and to segment queries, by part."""
     model = model.to("meta").eval()
     images = torch.empty(1, shots, 3, side, side, device="meta")
     masks = torch.empty(1, shots, side, side, dtype=torch.uint8, device="meta")
@@ -79,10 +77,10 @@ def episode_gflop(model: SCL, shots: int, side: int = SIDE, queries: int = 1) ->
     return {"support": support, "query": query, "total": support + query}
 
 
-def count(cases: tuple[Case, ...] = CASES) -> list[dict[str, object]]:
-    """A record for every case, with the released code's count where there is one."""
+def count() -> list[dict]:
+    """Record the operations of every case, with the released code's count where there is one."""
     records = []
-    for case in cases:
+    for case in CASES:
         parts = episode_gflop(build_model(case.config()), case.shots)
         records.append(
             {
@@ -98,18 +96,18 @@ def count(cases: tuple[Case, ...] = CASES) -> list[dict[str, object]]:
 
 
 def step_gflop(recipe: Recipe) -> float:
-    """10^9 operations of one training step, forward and backward."""
+    """Count 10^9 operations of one training step, forward and backward."""
     model = build_model(replace(recipe.model, weights=None)).to("meta").train()
-    shape = (recipe.train.batch, recipe.data.side, recipe.data.side)
-    images = torch.empty(shape[0], 3, *shape[1:], device="meta")
-    masks = torch.empty(shape, dtype=torch.uint8, device="meta")
+    batch, side = recipe.train.batch, recipe.data.side
+    images = torch.empty(batch, 3, side, side, device="meta")
+    masks = torch.empty(batch, side, side, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter:
         EpisodeLosses(model)(Images(images, masks, images, masks))["total"].backward()
     return counter.get_total_flops() / 1e9
 
 
-def count_training() -> list[dict[str, object]]:
-    """Steps, operations and estimated hours of every recipe of the paper's tables."""
+def count_training() -> list[dict]:
+    """Record steps, operations and estimated hours of every recipe of the paper's tables."""
     records = []
     for name in recipes():
         recipe = read_recipe(name)

@@ -1,35 +1,32 @@
-"""What is run for the stored tables: every cell, under which protocol, and in which order.
+"""What is run for the stored tables: every experiment, on which budget, and in which order.
 
-A cell is (data, head, variant, fold, seed, stage). Running a cell (`cells`) writes one JSON and
-does nothing if it is there already, so any scheduler can take the missing ones (`python -m scl run
---list`).
+An experiment is (head, variant, fold, seed, stage) on Toyshop-5^i. Computing one (`compute`) writes
+one JSON and does nothing if it is there already, so any scheduler can take the missing ones
+(`python -m scl run --list`).
 
-Everything is chosen on base classes held out for it, in two stages: "tuning" cells choose learning
-rate and dropout, "plateau" cells the number of steps. "final" cells train on all base classes and
-are the only ones a table reads. No choice reads a score on novel classes: plateau cells score them
-too, to show over-fitting. (How the rule for the steps came about, the README tells.)
+Everything is chosen on base classes held out for it, in two stages: "tuning" experiments choose
+learning rate and dropout, "plateau" ones the number of steps. "final" experiments train on all base
+classes and are the only ones a table reads. No choice reads a score on novel classes: plateau
+experiments score them too, to show over-fitting. (How the rule for the steps came about,
+results/README.md tells.)
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from scl.datasets.folds import FOLDS
 from scl.datasets.toyshop import NOVEL_PER_CLASS, PER_CLASS
 from scl.method.rules import SELF_GUIDED, V_S, V_S_L1, Guidance
+from scl.method.scl import Fusion
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS, KEPT = ROOT / "results", ROOT / "data" / "heads"
+RESULTS, HEADS = ROOT / "results", ROOT / "data" / "heads"
 SEEDS = (0, 1, 2)
-KEPT_SEED = 0  # whose heads are kept for the chapters
-FUSIONS = ("average", "vectors", "cross")
+FUSIONS: tuple[Fusion, ...] = ("average", "vectors", "cross")
 Stage = Literal["tuning", "plateau", "final"]
 
 # The trained variants: Tables 4 to 6 of the paper, and one that trains for as many seconds as
@@ -48,30 +45,25 @@ GUIDED: dict[str, Guidance] = {
 }
 UNTRAINED = ("foreground", "cosine")
 VARIANTS = UNTRAINED + tuple(GUIDED)
-CORE = ("v_s", "v_s+L1", "scl")  # those with tuning cells of their own
+CORE = ("v_s", "v_s+L1", "scl")  # those tuned each by itself
 FIVE_SHOT = ("cosine", "v_s", "scl")  # those that are also scored with five supports
-BY_GRID: dict[tuple[str, str], tuple[str, ...]] = {
-    ("toyshop", "canet"): VARIANTS,
-    ("toyshop", "pfenet"): CORE,
-    ("photos", "canet"): (*UNTRAINED, *CORE),
-}
+BY_HEAD = {"canet": VARIANTS, "pfenet": CORE}
 
-# What tuning tries for each variant, with the same budget: (peak learning rate, dropout).
+# What tuning tries for each variant, on the same budget: (peak learning rate, dropout).
 TRIALS = ((3e-3, 0.0), (1e-2, 0.0), (1e-2, 0.3))
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How much is trained and tested in a cell.
+class Budget:
+    """How much is trained and tested in an experiment.
 
-    steps: of training where no plateau cells choose them; ladder: the numbers of steps those try;
-    slack: mIoU by which the chosen number may stay below the best of the ladder;
-    tuning_steps: of every trial of tuning; seconds_factor: how many steps of "v_s" take the time of
-    one of "scl" (measured on one thread); per_class, novel_per_class: scenes; one_shot, five_shot:
-    novel episodes; held_out: base classes set aside while choosing; size: pixels a side.
+    ladder: the numbers of steps that the "plateau" stage tries; slack: mIoU by which the chosen
+    number may stay below the best of the ladder; tuning_steps: of every trial of tuning;
+    seconds_factor: how many steps of "v_s" take the time of one of "scl" (measured on one thread);
+    per_class, novel_per_class: scenes; one_shot, five_shot: novel episodes; held_out: base classes
+    set aside while choosing; size: pixels a side.
     """
 
-    steps: int = 1000
     ladder: tuple[int, ...] = (250, 500, 1000, 2000)
     slack: float = 0.01
     tuning_steps: int = 500
@@ -84,18 +76,10 @@ class Protocol:
     size: int = 128
 
 
-# The photographs are few, six classes to train on: learning is over sooner.
-PROTOCOLS = {
-    "toyshop": Protocol(),
-    "photos": Protocol(steps=300, ladder=(), tuning_steps=300, held_out=2),
-}
-
-
 @dataclass(frozen=True)
-class Cell:
-    """One entry of a table; in the stages before "final", held-out base classes are tested."""
+class Experiment:
+    """One training and its test; in the stages before "final", on held-out base classes."""
 
-    data: str
     head: str
     variant: str
     fold: int
@@ -103,78 +87,45 @@ class Cell:
     stage: Stage = "final"
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant {self.variant!r}: expected one of {VARIANTS}")
-        if self.data not in PROTOCOLS:
-            raise ValueError(f"data {self.data!r}: expected one of {tuple(PROTOCOLS)}")
-        if self.stage not in ("tuning", "plateau", "final"):
-            raise ValueError(f"stage {self.stage!r}: expected tuning, plateau or final")
+        known = {"head": tuple(BY_HEAD), "variant": VARIANTS, "stage": get_args(Stage)}
+        for field, values in known.items():
+            if getattr(self, field) not in values:
+                raise ValueError(f"{field} {getattr(self, field)!r}: expected one of {values}")
 
     @property
     def command(self) -> str:
-        """What a scheduler calls to compute this cell (earlier stages first)."""
-        line = f"python -m scl run --data {self.data} --head {self.head} --fold {self.fold}"
+        """What a scheduler calls to compute this experiment (earlier stages first)."""
+        line = f"python -m scl run --data toyshop --head {self.head} --fold {self.fold}"
         return f"{line} --seed {self.seed} --variant {self.variant} --stage {self.stage}"
 
     @property
     def name(self) -> str:
         """Its file, without the ending."""
-        return f"{self.data}-{self.head}-{self.variant}-f{self.fold}-s{self.seed}"
+        return f"toyshop-{self.head}-{self.variant}-f{self.fold}-s{self.seed}"
 
     def path(self, results: Path = RESULTS) -> Path:
-        """Where the record of this cell is kept."""
+        """Say where its record lies."""
         folder = "cells" if self.stage == "final" else self.stage
         return results / folder / f"{self.name}.json"
 
 
-def grid(data: str = "toyshop", head: str = "canet") -> Iterator[Cell]:
-    """The cells of a table; earlier stages first, because the later ones read them."""
+def grid(head: str = "canet") -> Iterator[Experiment]:
+    """List the experiments of a head's tables; earlier stages first, because later ones read them.
+
+    The PFENet-style head takes the number of steps of the CANet-style one.
+    """
     for fold in range(FOLDS):
         for variant in CORE:
-            yield Cell(data, head, variant, fold, 0, "tuning")
-    if PROTOCOLS[data].ladder and head == "canet":
-        for fold in range(FOLDS):
-            for variant in ("v_s", "scl"):
-                yield Cell(data, head, variant, fold, 0, "plateau")
+            yield Experiment(head, variant, fold, 0, "tuning")
+    for fold in range(FOLDS if head == "canet" else 0):
+        for variant in ("v_s", "scl"):
+            yield Experiment(head, variant, fold, 0, "plateau")
     for seed in SEEDS:
         for fold in range(FOLDS):
-            for variant in BY_GRID[data, head]:
-                yield Cell(data, head, variant, fold, seed)
+            for variant in BY_HEAD[head]:
+                yield Experiment(head, variant, fold, seed)
 
 
-def missing(cells: Sequence[Cell], results: Path = RESULTS) -> list[Cell]:
-    """Those without a record."""
-    return [cell for cell in cells if not cell.path(results).is_file()]
-
-
-# ------------------------------------------------------------------ many cells
-
-
-def run_all(
-    cells: Sequence[Cell], jobs: int, results: Path = RESULTS, root: str | None = None
-) -> list[Cell]:
-    """Run the missing cells in `jobs` processes of one thread each; returns those that failed.
-
-    Cells that share features go to one process together, stage after stage.
-    """
-    failed: list[Cell] = []
-    for stage in ("tuning", "plateau", "final"):
-        groups: dict[tuple, list[Cell]] = {}
-        staged = [c for c in cells if c.stage == stage]
-        for cell in missing(staged, results):
-            groups.setdefault((cell.data, cell.head, cell.seed, cell.fold), []).append(cell)
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda group: _run_process(group, results, root), groups.values()))
-        failed += missing(staged, results)
-    return failed
-
-
-def _run_process(group: Sequence[Cell], results: Path, root: str | None) -> None:
-    """The same command a scheduler would call, for the cells of one fold and seed."""
-    first = group[0]
-    command = [sys.executable, "-m", "scl", "run", "--data", first.data, "--head", first.head]
-    command += ["--fold", str(first.fold), "--seed", str(first.seed), "--results", str(results)]
-    command += ["--stage", first.stage]
-    command += ["--root", root] if root else []
-    command += ["--variant", *(cell.variant for cell in group)]
-    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+def missing(experiments: Sequence[Experiment], results: Path = RESULTS) -> list[Experiment]:
+    """Pick those without a record."""
+    return [each for each in experiments if not each.path(results).is_file()]

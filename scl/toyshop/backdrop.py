@@ -11,14 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .dice import RGB, Dice
-from .sdf import Array, lattice
+from .dice import RGB, Array, Dice, lattice
 
 Pattern = Callable[[Array, Array, int], Array]
 
 
 def grain(u: Array, v: Array, salt: int) -> Array:
-    """Smooth noise in [0, 1) over the plane, features about one unit wide."""
+    """Make smooth noise in [0, 1) over the plane, features about one unit wide."""
     x, y = np.floor(u), np.floor(v)
     fx, fy = u - x, v - y
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
@@ -31,13 +30,13 @@ def grain(u: Array, v: Array, salt: int) -> Array:
 
 
 def _near(value: Array, width: float) -> Array:
-    """1 where `value` is within `width` of a whole number, falling softly to 0."""
+    """Give 1 where `value` is within `width` of a whole number, falling softly to 0."""
     away = np.abs(value - np.floor(value + 0.5))
     return np.clip((width - away) / (0.4 * width) + 0.5, 0.0, 1.0)
 
 
 def _tone(u: Array, v: Array, salt: int) -> Array:
-    """One random tone in [0, 1) for each unit cell."""
+    """Draw one random tone in [0, 1) for each unit cell."""
     x, y = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
     return lattice(x, y, np.zeros(1, np.int32), salt)
 
@@ -95,7 +94,7 @@ FLOORS: dict[str, Pattern] = {
 
 
 def _pair(dice: Dice) -> tuple[RGB, RGB]:
-    """Two colours of a surface: mostly calm, of any brightness, sometimes strongly apart."""
+    """Draw two colours of a surface: mostly calm, of any brightness, sometimes strongly apart."""
     base, other = dice.colour(), dice.colour()
     calm, apart, light = dice.between(0.1, 0.55), dice.between(0.12, 0.55), dice.between(0.65, 1.45)
     grey = sum(base) / 3
@@ -104,7 +103,7 @@ def _pair(dice: Dice) -> tuple[RGB, RGB]:
 
 
 def _coat(dice: Dice, patterns: dict[str, Pattern], u: Array, v: Array, fine: float) -> Array:
-    """Colours (..., 3) of one random surface; `fine` is about how many repeats fit a unit."""
+    """Paint colours (..., 3) of one random surface; `fine` is about how many repeats fit a unit."""
     pattern, angle = patterns[dice.pick(tuple(patterns))], math.radians(dice.between(-35, 35))
     if dice.chance(0.5):
         angle = 0.0
@@ -118,7 +117,7 @@ def _coat(dice: Dice, patterns: dict[str, Pattern], u: Array, v: Array, fine: fl
 
 
 def backdrop(dice: Dice, size: int, edge: float) -> Array:
-    """A wall above `edge` (share of the height) and a floor below: float32 (size, size, 3)."""
+    """Paint a wall above `edge` (share of the height), a floor below: float32 (size, size, 3)."""
     line = (np.arange(size, dtype=np.float32) + 0.5) / np.float32(size)
     row = min(size - 1, max(1, round(edge * size)))
     out = np.empty((size, size, 3), np.float32)

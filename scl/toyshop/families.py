@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import sdf as s
-from .dice import RGB, Dice
+from .dice import RGB, Array, Dice
 from .materials import BROWNS, GREENS, STEELS, Material, metal, paint, plain, wood
-from .sdf import Array, Points
+from .sdf import Points
 
 Range = tuple[float, float]
 Solid = Callable[[Points], Array]
@@ -49,7 +49,7 @@ class Toy:
 
 
 def toy(*parts: tuple[str, Solid, Material] | None, **pose: Range) -> Toy:
-    """A toy of the parts given as (name, solid, material); None leaves a part out."""
+    """Put together a toy of the parts given as (name, solid, material); None leaves a part out."""
     return Toy(tuple(Part(*part) for part in parts if part), **pose)
 
 
@@ -57,7 +57,7 @@ def toy(*parts: tuple[str, Solid, Material] | None, **pose: Range) -> Toy:
 
 
 def mug(d: Dice) -> Toy:
-    """A cup with an ear, a painted band and something to drink."""
+    """Build a cup with an ear, a painted band and something to drink."""
     low, high, half = d.between(0.5, 0.75), d.between(0.62, 0.82), d.between(0.6, 0.95)
     ear, level = half * d.between(0.5, 0.66), half * d.between(0.5, 0.75)
     band, wide, squash = d.between(-0.4, 0.2) * half, half * d.between(0.16, 0.4), d.between(0.8, 1)
@@ -91,7 +91,7 @@ def mug(d: Dice) -> Toy:
 
 
 def rocket(d: Dice) -> Toy:
-    """A toy rocket: hull, nose cone, swept fins, portholes and an engine bell."""
+    """Build a toy rocket: hull, nose cone, swept fins, portholes and an engine bell."""
     radius, count = d.between(0.3, 0.44), d.pick((3, 4, 4))
     reach, sweep, fin = d.between(0.24, 0.4), d.between(0.5, 1.1), d.between(0.2, 0.3)
     split, port = d.between(0.25, 0.5), radius * d.between(0.36, 0.5)
@@ -128,7 +128,7 @@ def rocket(d: Dice) -> Toy:
 
 
 def table(d: Dice) -> Toy:
-    """A table, round or square, on four legs; sometimes with a runner or a shelf."""
+    """Build a table, round or square, on four legs; sometimes with a runner or a shelf."""
     long, deep, half = d.between(0.85, 1.2), d.between(0.6, 0.85), d.between(0.5, 0.75)
     thick, leg, splay = d.between(0.05, 0.09), d.between(0.06, 0.11), d.between(0.0, 0.14)
     round_top, turned, shelf = d.chance(0.35), d.chance(0.5), d.chance(0.35)
@@ -163,7 +163,7 @@ def table(d: Dice) -> Toy:
 
 
 def duck(d: Dice) -> Toy:
-    """A bath duck: body with a perky tail, head, bill, wings and eyes."""
+    """Build a bath duck: body with a perky tail, head, bill, wings and eyes."""
     fat, neck, head = d.between(0.5, 0.62), d.between(0.42, 0.6), d.between(0.34, 0.43)
     bill, droop = d.between(0.16, 0.26), d.between(-12, 12)
     fore = d.between(0.34, 0.46)
@@ -202,7 +202,7 @@ def duck(d: Dice) -> Toy:
 
 
 def hammer(d: Dice) -> Toy:
-    """A claw hammer or a mallet standing on its handle."""
+    """Build a claw hammer or a mallet standing on its handle."""
     shaft, thick = d.between(0.85, 1.1), d.between(0.07, 0.11)
     size, long, grip = d.between(0.16, 0.24), d.between(0.4, 0.55), d.between(0.3, 0.55)
     mallet = d.chance(0.3)
@@ -243,7 +243,7 @@ def hammer(d: Dice) -> Toy:
 
 
 def snowman(d: Dice) -> Toy:
-    """Two or three snowballs with a hat, a scarf, a carrot, coals and twigs."""
+    """Build two or three snowballs with a hat, a scarf, a carrot, coals and twigs."""
     base, mid, head = d.between(0.5, 0.64), d.between(0.38, 0.46), d.between(0.28, 0.34)
     brim, crown, lift = d.between(0.34, 0.46), d.between(0.2, 0.3), d.between(0.14, 0.3)
     reach, wave = d.between(0.75, 0.95), d.between(-0.1, 0.5)
@@ -286,7 +286,7 @@ def snowman(d: Dice) -> Toy:
 
 
 def car(d: Dice) -> Toy:
-    """A saloon, a van or a pick-up: body, windows, roof, wheels, hubs and lamps."""
+    """Build a saloon, a van or a pick-up: body, windows, roof, wheels, hubs and lamps."""
     long, wide, tall = d.between(0.95, 1.15), d.between(0.46, 0.56), d.between(0.2, 0.28)
     wheel, kind = d.between(0.21, 0.29), d.pick(("saloon", "van", "pick-up"))
     start, end = {"saloon": (-0.6, 0.45), "van": (-0.97, 0.55), "pick-up": (-0.15, 0.6)}[kind]
@@ -334,7 +334,7 @@ def car(d: Dice) -> Toy:
 
 
 def umbrella(d: Dice) -> Toy:
-    """An open umbrella: scalloped canopy, shaft, crook and ferrule."""
+    """Build an open umbrella: scalloped canopy, shaft, crook and ferrule."""
     wide, high, count = d.between(0.95, 1.15), d.between(0.42, 0.62), d.pick((6, 8, 8))
     hook, thick, low = d.between(0.14, 0.2), d.between(0.03, 0.045), -1.0
 
@@ -364,7 +364,7 @@ def umbrella(d: Dice) -> Toy:
 
 
 def bottle(d: Dice) -> Toy:
-    """A wine, milk or sauce bottle with a label, a cap and a coloured neck."""
+    """Build a wine, milk or sauce bottle with a label, a cap and a coloured neck."""
     radius, half = d.between(0.3, 0.42), d.between(0.4, 0.55)
     neck, long = radius * d.between(0.3, 0.5), d.between(0.28, 0.5)
     slope, tall, at = d.between(0.2, 0.5), d.between(0.16, 0.3), d.between(-0.15, 0.05)
@@ -398,7 +398,7 @@ def bottle(d: Dice) -> Toy:
 
 
 def house(d: Dice) -> Toy:
-    """A cottage: walls, gabled roof, door, windows and chimney."""
+    """Build a cottage: walls, gabled roof, door, windows and chimney."""
     wide, deep, half = d.between(0.6, 0.8), d.between(0.55, 0.85), d.between(0.36, 0.55)
     pitch, over = d.between(0.6, 1.0), d.between(0.08, 0.16)
     side, stack = d.between(0.2, 0.4), d.between(-0.4, 0.4)
@@ -450,7 +450,7 @@ def house(d: Dice) -> Toy:
 
 
 def lamp(d: Dice) -> Toy:
-    """A table lamp: shade with a trim, bulb, pole and base."""
+    """Build a table lamp: shade with a trim, bulb, pole and base."""
     low, high, half = d.between(0.55, 0.78), d.between(0.22, 0.5), d.between(0.28, 0.42)
     hang, foot, thick = d.between(0.35, 0.55), d.between(0.34, 0.5), d.between(0.045, 0.08)
     vase, lit = d.chance(0.45), d.chance(0.5)
@@ -490,7 +490,7 @@ def lamp(d: Dice) -> Toy:
 
 
 def plane(d: Dice) -> Toy:
-    """A propeller plane or an airliner: hull, wings, tail, cockpit and engines."""
+    """Build a propeller plane or an airliner: hull, wings, tail, cockpit and engines."""
     fat, span, chord = d.between(0.2, 0.29), d.between(0.85, 1.2), d.between(0.2, 0.3)
     sweep, rise, jet = d.between(0.05, 0.5), d.between(-0.05, 0.12), d.chance(0.5)
     fin, low = d.between(0.3, 0.45), d.between(-0.6, 0.2) * fat
@@ -535,7 +535,7 @@ def plane(d: Dice) -> Toy:
 
 
 def mushroom(d: Dice) -> Toy:
-    """A toadstool: domed cap with spots, gills, stem and ring."""
+    """Build a toadstool: domed cap with spots, gills, stem and ring."""
     wide, high, foot = d.between(0.68, 0.95), d.between(0.4, 0.75), d.between(0.24, 0.4)
     thick, rim, size = d.between(0.18, 0.28), d.between(0.05, 0.25), d.between(0.12, 0.19)
     lean, phase, bald = d.between(-0.15, 0.15), d.between(0, 2), d.chance(0.25)
@@ -586,7 +586,7 @@ def mushroom(d: Dice) -> Toy:
 
 
 def chair(d: Dice) -> Toy:
-    """A chair: seat with a cushion, four legs, and a slatted, barred or solid back."""
+    """Build a chair: seat with a cushion, four legs, and a slatted, barred or solid back."""
     wide, tall, thick = d.between(0.46, 0.6), d.between(0.85, 1.05), d.between(0.05, 0.09)
     leg, lean, style = d.between(0.045, 0.08), d.between(0.0, 0.25), d.pick((0, 1, 2))
     level, soft, turned = d.between(-0.2, -0.05), d.chance(0.6), d.chance(0.4)
@@ -612,8 +612,8 @@ def chair(d: Dice) -> Toy:
             q = abs(abs(y + 0.06) - 0.13) if slats == 2 else abs(abs(y + 0.1) - 0.22)
             fill = s.box((x, q, z), wide - 0.05, 0.055, 0.03)
         else:
-            q = abs(abs(x) - wide * 0.3) - wide * 0.14
-            fill = s.box((q, y, z), 0.035, tall / 2, 0.03)
+            bar = abs(abs(x) - wide * 0.3) - wide * 0.14
+            fill = s.box((bar, y, z), 0.035, tall / 2, 0.03)
         return s.union(frame, rail, fill)
 
     def cushion(p: Points) -> Array:
@@ -630,7 +630,7 @@ def chair(d: Dice) -> Toy:
 
 
 def fish(d: Dice) -> Toy:
-    """A fish: banded body, face, forked tail, fins and eyes."""
+    """Build a fish: banded body, face, forked tail, fins and eyes."""
     long, tall, flat = d.between(0.72, 0.9), d.between(0.4, 0.6), d.between(0.22, 0.32)
     fork, crest, rear = d.between(22, 48), d.between(0.2, 0.36), d.between(0.3, 0.42)
     back = d.between(-25, 10)
@@ -683,7 +683,7 @@ def fish(d: Dice) -> Toy:
 
 
 def fir_tree(d: Dice) -> Toy:
-    """A fir in a pot: tiers of branches, baubles, a star and a trunk."""
+    """Build a fir in a pot: tiers of branches, baubles, a star and a trunk."""
     tiers, wide, shrink = d.pick((3, 3, 4)), d.between(0.6, 0.82), d.between(0.62, 0.74)
     stub, points, depth = d.between(0.28, 0.42), d.pick((7, 9, 11)), d.between(0.0, 0.07)
     size, potted, phase = d.between(0.07, 0.1), d.chance(0.45), d.between(0, 2)
@@ -729,7 +729,7 @@ def fir_tree(d: Dice) -> Toy:
 
 
 def dumbbell(d: Dice) -> Toy:
-    """A dumbbell: knurled grip, two or four plates and collars."""
+    """Build a dumbbell: knurled grip, two or four plates and collars."""
     large, small, half = d.between(0.4, 0.58), d.between(0.62, 0.85), d.between(0.09, 0.15)
     grip, thick, kind = d.between(0.3, 0.45), d.between(0.07, 0.1), d.pick(("disc", "hex", "ball"))
     out = grip + half
@@ -768,7 +768,7 @@ def dumbbell(d: Dice) -> Toy:
 
 
 def robot(d: Dice) -> Toy:
-    """A tin robot: head, eyes, antenna, body with a panel, arms and legs."""
+    """Build a tin robot: head, eyes, antenna, body with a panel, arms and legs."""
     wide, tall, deep = d.between(0.34, 0.48), d.between(0.32, 0.42), d.between(0.22, 0.32)
     head, brow, gap = d.between(0.24, 0.34), d.between(0.19, 0.25), d.between(0.1, 0.15)
     arm, lift, eye = d.between(0.07, 0.1), d.between(-20, 70), d.between(0.07, 0.1)
@@ -824,7 +824,7 @@ def robot(d: Dice) -> Toy:
 
 
 def ice_cream(d: Dice) -> Toy:
-    """A cornet: waffle cone, one or two scoops, sauce, a cherry and a wafer."""
+    """Build a cornet: waffle cone, one or two scoops, sauce, a cherry and a wafer."""
     wide, long, double = d.between(0.36, 0.46), d.between(0.5, 0.66), d.chance(0.6)
     ball, bump = d.between(0.42, 0.52), d.between(0.02, 0.05)
     rim = -1.0 + 2 * long
@@ -863,7 +863,7 @@ def ice_cream(d: Dice) -> Toy:
 
 
 def flower(d: Dice) -> Toy:
-    """A flower in a pot: petals, centre, stem, leaves."""
+    """Build a flower in a pot: petals, centre, stem, leaves."""
     count, long, fat = d.pick((5, 6, 8, 10)), d.between(0.26, 0.36), d.between(0.8, 1.1)
     heart, bow, tilt = d.between(0.15, 0.24), d.between(-0.15, 0.15), d.between(-5, 35)
     leafy, wide, phase = d.between(20, 50), d.between(0.26, 0.38), d.between(0, 1)
@@ -909,64 +909,33 @@ def flower(d: Dice) -> Toy:
 
 
 def block(d: Dice) -> Toy:
-    """A building block."""
+    """Build a block."""
     a, b, c = (d.between(0.4, 1.0) for _ in range(3))
     return toy(("body", lambda p: s.box(p, a, b, c, 0.08), paint(d, fancy=0.8)), elevation=(10, 40))
 
 
 def ball(d: Dice) -> Toy:
-    """A ball."""
+    """Build a ball."""
     return toy(("body", lambda p: s.sphere(p, 0.9), paint(d, fancy=0.8)))
 
 
 def ring(d: Dice) -> Toy:
-    """A ring for stacking or throwing."""
+    """Build a ring for stacking or throwing."""
     wide, tube, turn = d.between(0.5, 0.9), d.between(0.14, 0.32), d.between(0, 90)
     return toy(("body", lambda p: s.torus(s.turn_x(p, turn), wide, tube), paint(d, fancy=0.7)))
 
 
 def cone(d: Dice) -> Toy:
-    """A traffic cone without its foot."""
+    """Build a traffic cone without its foot."""
     low, high, half = d.between(0.45, 0.8), d.between(0.02, 0.3), d.between(0.5, 1.0)
     return toy(("body", lambda p: s.frustum(p, low, high, half, 0.04), paint(d, fancy=0.7)))
 
 
-#: The twenty classes in order: fold i holds out FAMILIES 5i .. 5i + 4.
+#: How each toy and kind of clutter of the catalogue is drawn.
 FAMILIES: dict[str, Callable[[Dice], Toy]] = {
     "mug": mug, "rocket": rocket, "table": table, "duck": duck, "hammer": hammer,
     "snowman": snowman, "car": car, "umbrella": umbrella, "bottle": bottle, "house": house,
     "lamp": lamp, "plane": plane, "mushroom": mushroom, "chair": chair, "fish": fish,
     "fir tree": fir_tree, "dumbbell": dumbbell, "robot": robot, "ice cream": ice_cream,
-    "flower": flower,
+    "flower": flower, "block": block, "ball": ball, "ring": ring, "cone": cone,
 }  # fmt: skip
-
-CLUTTER: dict[str, Callable[[Dice], Toy]] = {
-    "block": block, "ball": ball, "ring": ring, "cone": cone,
-}  # fmt: skip
-
-#: Part names of every class, clutter too; part j of a class has id j + 1 in its pictures.
-PARTS: dict[str, tuple[str, ...]] = {
-    "mug": ("cup", "handle", "band", "drink"),
-    "rocket": ("hull", "nose", "fins", "window", "engine"),
-    "table": ("top", "legs", "frame", "cloth"),
-    "duck": ("body", "head", "wings", "bill", "eyes"),
-    "hammer": ("head", "face", "claw", "handle", "grip"),
-    "snowman": ("snow", "hat", "scarf", "nose", "coals", "arms"),
-    "car": ("body", "roof", "windows", "wheels", "hubs", "lamps"),
-    "umbrella": ("canopy", "shaft", "crook", "ferrule"),
-    "bottle": ("glass", "label", "collar", "cap"),
-    "house": ("walls", "roof", "door", "windows", "chimney"),
-    "lamp": ("shade", "trim", "bulb", "pole", "base"),
-    "plane": ("hull", "wings", "tail", "cockpit", "engines"),
-    "mushroom": ("cap", "spots", "gills", "ring", "stem"),
-    "chair": ("seat", "cushion", "back", "legs"),
-    "fish": ("body", "face", "tail", "fins", "eyes", "pupils"),
-    "fir tree": ("needles", "trunk", "baubles", "star", "pot"),
-    "dumbbell": ("grip", "plates", "ends", "collars"),
-    "robot": ("head", "eyes", "antenna", "body", "panel", "arms", "legs"),
-    "ice cream": ("cone", "scoop", "second scoop", "sauce", "cherry", "wafer"),
-    "flower": ("petals", "centre", "stem", "leaves", "pot"),
-    **{name: ("body",) for name in CLUTTER},
-}
-
-CLASSES: tuple[str, ...] = tuple(FAMILIES)

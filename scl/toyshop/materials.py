@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dice import RGB, Dice
-from .sdf import Array, Points, noise
+from .dice import RGB, Array, Dice
+from .sdf import Points, noise
 
 BROWNS: tuple[RGB, ...] = ((0.55, 0.34, 0.18), (0.72, 0.5, 0.29), (0.36, 0.22, 0.13))
 STEELS: tuple[RGB, ...] = ((0.62, 0.64, 0.68), (0.42, 0.44, 0.48), (0.75, 0.68, 0.45))
@@ -30,13 +30,13 @@ class Material:
 
 
 def _soft(value: Array, width: float) -> Array:
-    """A step at zero, softened over `width`, in [0, 1]."""
+    """Step at zero, softened over `width`, in [0, 1]."""
     t = np.clip(value / width + 0.5, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def _wave(value: Array) -> Array:
-    """A triangle wave of period one in [-1, 1]; cheaper and more repeatable than a sine."""
+    """Swing in [-1, 1], a triangle of period one: cheaper and more repeatable than a sine."""
     return np.abs((value - np.floor(value)) * 4.0 - 2.0) - 1.0
 
 
@@ -93,7 +93,7 @@ PATTERNS: dict[str, Callable[[Material, Points], Array]] = {
 
 
 def albedo(material: Material, p: Points) -> Array:
-    """Colours float32 (N, 3) in [0, 1] of the material at the points."""
+    """Look up colours float32 (N, 3) in [0, 1] of the material at the points."""
     base = np.array(material.colour, np.float32)
     if material.pattern == "plain":
         return np.broadcast_to(base, (len(p[0]), 3))
@@ -102,7 +102,7 @@ def albedo(material: Material, p: Points) -> Array:
 
 
 def paint(dice: Dice, *typical: RGB, often: float = 0.4, fancy: float = 0.5) -> Material:
-    """Coat of paint: any hue or a typical colour, patterned with probability `fancy`."""
+    """Mix a coat of paint: any hue or a typical colour, patterned with probability `fancy`."""
     pattern = dice.pick(("stripes", "slanted", "dots", "checks", "cloudy"))
     pattern = pattern if dice.chance(fancy) else "plain"
     return Material(
@@ -112,17 +112,17 @@ def paint(dice: Dice, *typical: RGB, often: float = 0.4, fancy: float = 0.5) -> 
 
 
 def wood(dice: Dice, axis: int = 1) -> Material:
-    """Wood with its grain along an axis (0, 1, 2), now and then stained in a strong colour."""
+    """Choose wood, its grain along an axis (0, 1, 2), now and then stained in a strong colour."""
     colour = dice.colour(*BROWNS, often=0.75)
     dark = tuple(c * dice.between(0.55, 0.75) for c in colour)
     return Material(colour, dark, "wood", dice.between(3.0, 5.0), axis, dice.between(0.05, 0.3))
 
 
 def metal(dice: Dice) -> Material:
-    """Bare or tinted metal: shiny."""
+    """Choose bare or tinted metal: shiny."""
     return Material(dice.colour(*STEELS, often=0.75), gloss=dice.between(0.7, 1.0))
 
 
 def plain(dice: Dice, *typical: RGB, often: float = 0.8, gloss: float = 0.3) -> Material:
-    """A single colour, mostly the typical one."""
+    """Choose a single colour, mostly the typical one."""
     return Material(dice.colour(*typical, often=often), gloss=gloss)

@@ -8,19 +8,16 @@ again from four samples each. Only rays still under way are computed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .dice import Dice
-from .families import CLUTTER, FAMILIES, PARTS, Toy
+from .catalogue import PARTS, SEED, View
+from .dice import Array, Dice
+from .families import FAMILIES, Part, Toy
 from .materials import albedo
-from .sdf import Array, Points, turn_x, turn_y, turn_z
-
-#: The renderer's version: raise it whenever pictures change, so that old atlases are told apart.
-VERSION = 1
-#: The seed of the atlas in data/.
-SEED = 2021
+from .sdf import Points, turn_x, turn_y, turn_z
 
 EYE = 6.5  # distance of the camera from the toy's centre, in units
 REACH = 1.75  # every toy lies within this radius
@@ -29,21 +26,6 @@ CONE_STEPS, RAY_STEPS = 20, 28
 TOUCH = 0.12  # a thin ray hits when this close, in pixels
 GRAZE = 4.0  # a ray out of steps hits when this many times as far away
 SUBSAMPLES = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))  # in pixels
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture of one toy.
-
-    rgb: uint8 (H, W, 3), zero where nothing is covered; alpha: uint8 (H, W), share of the pixel
-    covered; parts: uint8 (H, W), 0 for none and j + 1 for part j, set exactly where alpha >= 128;
-    lit: -1 if the light comes from the left, +1 from the right.
-    """
-
-    rgb: Array
-    alpha: Array
-    parts: Array
-    lit: int
 
 
 @dataclass(frozen=True)
@@ -58,14 +40,13 @@ class _Shot:
 
 
 def _shot(cls: str, view: int, seed: int) -> _Shot:
-    """Everything that is drawn at random about a view; it does not depend on the picture's size."""
-    families = {**FAMILIES, **CLUTTER}
-    if cls not in families:
-        raise ValueError(f"unknown class {cls!r}; known: {', '.join(families)}")
+    """Draw all that is random about a view; it does not depend on the picture's size."""
+    if cls not in FAMILIES:
+        raise ValueError(f"unknown class {cls!r}; known: {', '.join(FAMILIES)}")
     if view < 0:
         raise ValueError(f"view {view} is negative; views count from 0")
     dice = Dice("toyshop", seed, cls, view)
-    toy = families[cls](dice)
+    toy = FAMILIES[cls](dice)
     turn = (dice.between(*toy.azimuth), dice.between(*toy.elevation), dice.between(*toy.roll))
     side = dice.pick((-1, 1)) * math.radians(dice.between(20, 60))
     height = math.radians(dice.between(30, 62))
@@ -78,14 +59,14 @@ def _shot(cls: str, view: int, seed: int) -> _Shot:
 # -- geometry -----------------------------------------------------------------------------------
 
 
-def _to_toy(shot: _Shot, p: Points) -> Points:
-    """From camera axes (right, up, towards the eye) to the toy's own axes."""
+def _to_toy(shot: _Shot, p: Sequence) -> Points:
+    """Turn camera axes (right, up, towards the eye) to the toy's own axes."""
     azimuth, elevation, roll = shot.turn
     return turn_y(turn_x(turn_z(p, roll), elevation), azimuth)
 
 
 def _nearest(toy: Toy, p: Points) -> Array:
-    """Distance to the toy, float32 (N,)."""
+    """Measure the distance to the toy, float32 (N,)."""
     found = toy.parts[0].solid(p)
     for part in toy.parts[1:]:
         found = np.minimum(found, part.solid(p))
@@ -93,7 +74,7 @@ def _nearest(toy: Toy, p: Points) -> Array:
 
 
 def _rays(shot: _Shot, u: Array, v: Array) -> tuple[Points, Points]:
-    """The eye and unit directions in toy axes, through points (u, v) of the plane z = 0."""
+    """Find the eye and unit directions in toy axes, through points (u, v) of the plane z = 0."""
     length = np.sqrt(u * u + v * v + np.float32(EYE * EYE))
     ahead = _to_toy(shot, (u / length, v / length, np.float32(-EYE) / length))
     zero = np.zeros(1, np.float32)
@@ -102,7 +83,7 @@ def _rays(shot: _Shot, u: Array, v: Array) -> tuple[Points, Points]:
 
 def _march(toy: Toy, eye: Points, ahead: Points, start: Array, close: float,
            steps: int) -> Array:  # fmt: skip
-    """Distance along each ray to the toy, or infinity; a ray hits when `close` to a surface."""
+    """March along rays until `close` to a surface: the distance to the toy, or infinity."""
     depth = start.copy()
     alive = np.flatnonzero(np.isfinite(start))
     ray = [a[alive] for a in ahead]
@@ -122,7 +103,7 @@ def _march(toy: Toy, eye: Points, ahead: Points, start: Array, close: float,
 
 
 def _grid(window: tuple[float, float, float], nx: int, ny: int) -> tuple[Array, Array]:
-    """Pixel centres of a window (left, top, pixel side): flat float32 u and v, row by row."""
+    """List pixel centres of a window (left, top, pixel side): flat float32 u and v, row by row."""
     left, top, pixel = window
     u = np.float32(left) + (np.arange(nx, dtype=np.float32) + 0.5) * np.float32(pixel)
     v = np.float32(top) - (np.arange(ny, dtype=np.float32) + 0.5) * np.float32(pixel)
@@ -137,7 +118,7 @@ class _Frame:
     depth: Array
 
     def start(self, u: Array, v: Array) -> Array:
-        """Where rays through (u, v) may start; infinity where the cones met nothing."""
+        """Look up where rays through (u, v) may start; infinity where the cones met nothing."""
         left, top, pixel = self.window
         rows, columns = self.depth.shape
         x = np.clip(((u - np.float32(left)) / np.float32(pixel)).astype(np.int32), 0, columns - 1)
@@ -145,7 +126,7 @@ class _Frame:
         return self.depth[y, x]
 
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height of what the cones met."""
+        """Box in what the cones met: left, top, width and height."""
         met = np.isfinite(self.depth)
         rows, columns = np.flatnonzero(met.any(1)), np.flatnonzero(met.any(0))
         left, top, pixel = self.window
@@ -166,7 +147,7 @@ def _cones(shot: _Shot, window: tuple[float, float, float], nx: int, ny: int,
 
 
 def _framed(shot: _Shot) -> _Frame:
-    """Cones over a window that fits the toy closely; its longer side has FRAMING cells."""
+    """March cones over a window that fits the toy closely; its longer side has FRAMING cells."""
     whole = _cones(shot, (-REACH, REACH, 2 * REACH / COARSE), COARSE, COARSE, None)
     left, top, width, height = whole.box()
     pixel = max(width, height) / FRAMING
@@ -177,14 +158,23 @@ def _framed(shot: _Shot) -> _Frame:
 # -- shading ------------------------------------------------------------------------------------
 
 
-def _normals(toy: Toy, which: Array, p: Points) -> Points:
-    """Unit normals by differences at the corners of a tetrahedron, each part on its own."""
-    out = np.zeros((3, len(which)), np.float32)
-    step = np.float32(1.5e-3)
+def _hit(toy: Toy, which: Array) -> Iterator[tuple[Part, Array]]:
+    """List each part that rays ended on, and the indices of those rays."""
     for j, part in enumerate(toy.parts):
         mine = np.flatnonzero(which == j)
-        if not len(mine):
-            continue
+        if len(mine):
+            yield part, mine
+
+
+def _dot(a: Points, b: Points) -> Array:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _normals(toy: Toy, which: Array, p: Points) -> Points:
+    """Find unit normals by differences at the corners of a tetrahedron, each part on its own."""
+    out = np.zeros((3, len(which)), np.float32)
+    step = np.float32(1.5e-3)
+    for part, mine in _hit(toy, which):
         x, y, z = (v[mine] for v in p)
         for sx, sy, sz in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
             gap = part.solid((x + sx * step, y + sy * step, z + sz * step))
@@ -198,15 +188,15 @@ def _along(p: Points, d: Points, t: float | Array) -> Points:
 
 
 def _occlusion(toy: Toy, p: Points, n: Points) -> Array:
-    """Share of the ambient light that arrives, in [0, 1]: how open the space above a point is."""
-    closed = 0.0
+    """Find how open the space above a point is: the share of ambient light, in [0, 1]."""
+    closed: Array | float = 0.0
     for reach, weight in ((0.05, 3.2), (0.14, 1.5), (0.32, 0.75)):
         closed = closed + (reach - _nearest(toy, _along(p, n, reach))) * weight
     return np.clip(1.0 - closed, 0.15, 1.0)
 
 
 def _shadow(toy: Toy, p: Points, n: Points, light: Points, facing: Array) -> Array:
-    """Share of the key light that arrives, in [0, 1], with soft edges."""
+    """Find the share of the key light that arrives, in [0, 1], with soft edges."""
     share = np.ones(len(facing), np.float32)
     lit = np.flatnonzero(facing > 0)
     q = _along(tuple(v[lit] for v in p), tuple(v[lit] for v in n), 0.02)
@@ -220,21 +210,20 @@ def _shadow(toy: Toy, p: Points, n: Points, light: Points, facing: Array) -> Arr
 
 
 def _colours(shot: _Shot, eye: Points, ahead: Points, t: Array) -> tuple[Array, Array]:
-    """Colours float32 (N, 3) in [0, 1] and part indices (N,) where rays end at distances t."""
+    """Find colours float32 (N, 3) in [0, 1] and part indices (N,) where rays end at distances t."""
     toy = shot.toy
     p = _along(eye, ahead, t)
     which = np.argmin(np.stack([part.solid(p) for part in toy.parts]), 0)
     n = _normals(toy, which, p)
     light = _to_toy(shot, shot.light)
     up = _to_toy(shot, (0.0, 1.0, 0.0))
-    facing = sum(a * b for a, b in zip(n, light, strict=True))
+    facing = _dot(n, light)
     key = np.maximum(facing, 0.0) * _shadow(toy, p, n, light, facing)
-    sky = 0.5 + 0.5 * sum(a * b for a, b in zip(n, up, strict=True))
-    view = -sum(a * b for a, b in zip(n, ahead, strict=True))
+    sky = 0.5 + 0.5 * _dot(n, up)
+    view = -_dot(n, ahead)
     ambient = (0.16 + 0.3 * sky + 0.08 * np.maximum(view, 0)) * _occlusion(toy, p, n)
     half = [a - b for a, b in zip(light, ahead, strict=True)]
-    size = np.sqrt(sum(h * h for h in half))
-    gleam = np.maximum(sum(a * b for a, b in zip(n, half, strict=True)) / size, 0)
+    gleam = np.maximum(_dot(n, half) / np.sqrt(_dot(half, half)), 0)
     for _ in range(5):  # to the 32nd power by squaring, which rounds alike everywhere
         gleam = gleam * gleam
     gleam = gleam * key
@@ -242,14 +231,11 @@ def _colours(shot: _Shot, eye: Points, ahead: Points, t: Array) -> tuple[Array, 
 
 
 def _surface(toy: Toy, which: Array, p: Points, key: Array, ambient: Array, gleam: Array) -> Array:
-    """Light times material; squares and roots stand for the screen's gamma."""
+    """Multiply light and material; squares and roots stand for the screen's gamma."""
     out = np.zeros((len(which), 3), np.float32)
     warm = np.array([1.0, 0.96, 0.88], np.float32)
     cool = np.array([0.92, 0.97, 1.06], np.float32)
-    for j, part in enumerate(toy.parts):
-        mine = np.flatnonzero(which == j)
-        if not len(mine):
-            continue
+    for part, mine in _hit(toy, which):
         m = part.material
         tint = albedo(m, tuple(v[mine] for v in p)) ** 2
         lamp = key[mine, None] * warm + ambient[mine, None] * cool + np.float32(m.glow)
@@ -262,7 +248,7 @@ def _surface(toy: Toy, which: Array, p: Points, key: Array, ambient: Array, glea
 
 
 def _edges(colour: Array, part: Array) -> Array:
-    """Pixels that differ from a neighbour in part or clearly in colour: bool (H, W)."""
+    """Mark pixels that differ from a neighbour in part or clearly in colour: bool (H, W)."""
     edge = np.zeros(part.shape, bool)
     for axis in (0, 1):
         a = np.swapaxes(part, 0, axis)
@@ -276,7 +262,7 @@ def _edges(colour: Array, part: Array) -> Array:
 
 def _sample(shot: _Shot, frame: _Frame, pixel: float, u: Array,
             v: Array) -> tuple[Array, Array]:  # fmt: skip
-    """Colours (N, 3) and part ids (N,) (0 for a miss) seen through the points (u, v)."""
+    """Find colours (N, 3) and part ids (N,) (0 for a miss) seen through the points (u, v)."""
     eye, ahead = _rays(shot, u, v)
     t = _march(shot.toy, eye, ahead, frame.start(u, v), pixel * TOUCH, RAY_STEPS)
     hit = np.flatnonzero(np.isfinite(t))

@@ -14,9 +14,8 @@ from PIL import Image, ImageFilter
 
 from .atlas import Atlas
 from .backdrop import backdrop
-from .dice import Dice
-from .families import CLASSES, CLUTTER, PARTS
-from .sdf import Array, lattice
+from .catalogue import CLASSES, CLUTTER, PARTS
+from .dice import Array, Dice, lattice
 
 LEAST_SIZE = 32  # pixels
 _JUDGED = 96  # side at which visibility is judged, in pixels
@@ -46,13 +45,6 @@ class Scene:
     def mask(self) -> Array:
         """The target: uint8 (H, W) of 0 and 1."""
         return (self.objects == 1).astype(np.uint8)
-
-    def mask_of(self, cls: str) -> Array:
-        """All visible pixels of a class: uint8 (H, W) of 0 and 1 (zero if it is not here)."""
-        if cls not in CLASSES:
-            raise ValueError(f"unknown class {cls!r}; known: {', '.join(CLASSES)}")
-        ids = [i for i, name in enumerate(self.classes, 1) if name == cls]
-        return np.isin(self.objects, ids).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def compose(
     allowed: Iterable[str] = CLASSES,
     size: int = 128,
 ) -> Scene:
-    """Scene `index` of a class: the target and one to three toys of other classes in `allowed`.
+    """Compose scene `index` of a class: the target and one to three toys of others in `allowed`.
 
     Decided by the arguments alone; `size` (pixels, at least 32) sets only the resolution. Scenes
     of a class with different index modulo the number of views show different views of the target.
@@ -113,7 +105,7 @@ def compose(
 
 
 def _checked(cls: str, index: int, allowed: Iterable[str], size: int) -> list[str]:
-    """The classes distractors may have, in the order of CLASSES; ValueError on bad arguments."""
+    """List the classes that distractors may have, in order; ValueError on bad arguments."""
     allowed = {allowed} if isinstance(allowed, str) else set(allowed)
     unknown = sorted({cls, *allowed} - set(CLASSES))
     if unknown:
@@ -132,7 +124,7 @@ def _checked(cls: str, index: int, allowed: Iterable[str], size: int) -> list[st
 
 
 def _item(atlas: Atlas, cls: str, view: int, label: int, span: float, lit: int) -> _Item:
-    """An item whose longer side is `span`, not yet placed."""
+    """Make an item whose longer side is `span`, not yet placed."""
     height, width = atlas.shape(cls, view)
     longest = max(height, width)
     flip = atlas.lit(cls, view) != lit
@@ -141,7 +133,7 @@ def _item(atlas: Atlas, cls: str, view: int, label: int, span: float, lit: int) 
 
 def _target(atlas: Atlas, dice: Dice, seed: int, cls: str, index: int, edge: float,
             lit: int) -> _Item:  # fmt: skip
-    """The target in its place: any view in turn, never too small to learn from."""
+    """Put the target in its place: any view in turn, never too small to learn from."""
     order = Dice("order", seed, cls).shuffled(range(atlas.count(cls)))
     view = order[index % len(order)]
     item = _item(atlas, cls, view, 1, dice.between(0.38, 0.81), lit)
@@ -153,7 +145,7 @@ def _target(atlas: Atlas, dice: Dice, seed: int, cls: str, index: int, edge: flo
 
 
 def _placed(dice: Dice, item: _Item, edge: float, out: float) -> _Item:
-    """The item somewhere on the floor, `out` (at most 0) beyond the picture's border or inside."""
+    """Put the item on the floor: inside, or up to `-out` beyond the picture's border."""
     least = max(edge + 0.07, item.height + out)
     foot = dice.between(least, max(least + 0.02, 1.0 - out * 0.7))
     return replace(item, left=dice.between(out, 1.0 - out - item.width), foot=foot)
@@ -169,13 +161,13 @@ def _lay_out(atlas: Atlas, seed: int, cls: str, index: int, others: list[str]) -
     for label, name in enumerate(names, 2):
         items = _joined(atlas, cast, items, name, label, edge, lit, least)
     for _ in range(cast.below(4)):
-        items = _joined(atlas, cast, items, cast.pick(tuple(CLUTTER)), 0, edge, lit, least)
+        items = _joined(atlas, cast, items, cast.pick(CLUTTER), 0, edge, lit, least)
     return _Layout(tuple(items), edge, lit)
 
 
 def _joined(atlas: Atlas, dice: Dice, items: list[_Item], cls: str, label: int, edge: float,
             lit: int, least: float) -> list[_Item]:  # fmt: skip
-    """The items with one more toy where everything stays visible; unchanged if there is no room."""
+    """Add one more toy where everything stays visible; unchanged if there is no room."""
     view = dice.below(atlas.count(cls))
     low, high = (0.36, 0.75) if label else (0.1, 0.26)
     first = label == 2  # every scene has a distractor: try long, then smaller and less choosy
@@ -191,7 +183,7 @@ def _joined(atlas: Atlas, dice: Dice, items: list[_Item], cls: str, label: int, 
 
 
 def _all_seen(atlas: Atlas, items: list[_Item], least: float) -> bool:
-    """Whether every labelled item shows enough of itself, judged on a small grid."""
+    """Does every labelled item show enough of itself, judged on a small grid?"""
     front = np.zeros((_JUDGED, _JUDGED), np.uint8)
     whole = {}
     for place, item in enumerate(items, 1):
@@ -211,7 +203,7 @@ def _all_seen(atlas: Atlas, items: list[_Item], least: float) -> bool:
 
 
 def _silhouette(atlas: Atlas, item: _Item) -> Array:
-    """The item's silhouette at the judging resolution: bool, nearest pixels."""
+    """Draw the item's silhouette at the judging resolution: bool, nearest pixels."""
     alpha = atlas.view(item.cls, item.view).alpha
     _, _, width, height = _box(item, _JUDGED)
     rows = np.arange(height) * alpha.shape[0] // height
@@ -221,13 +213,13 @@ def _silhouette(atlas: Atlas, item: _Item) -> Array:
 
 
 def _box(item: _Item, size: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height in pixels."""
+    """Round to left, top, width and height in pixels."""
     width, height = max(1, round(item.width * size)), max(1, round(item.height * size))
     return round(item.left * size), round(item.foot * size) - height, width, height
 
 
 def _clipped(box: tuple[int, int, int, int], size: int) -> tuple:
-    """Slices of the picture and of the sprite where a box lies inside the picture."""
+    """Find the slices of the picture and of the sprite where a box lies inside the picture."""
     left, top, width, height = box
     x0, x1 = max(0, left), min(size, left + width)
     y0, y1 = max(0, top), min(size, top + height)
@@ -240,7 +232,7 @@ def _clipped(box: tuple[int, int, int, int], size: int) -> tuple:
 
 
 def _grown(parts: Array) -> Array:
-    """Part numbers spread into the uncovered pixels around them, so that resizing finds one."""
+    """Spread part numbers into the uncovered pixels around them, so that resizing finds one."""
     out = parts.copy()
     for axis in (0, 1, 0, 1, 0, 1):
         for shift in (1, -1):
@@ -249,7 +241,7 @@ def _grown(parts: Array) -> Array:
 
 
 def _sprite(atlas: Atlas, item: _Item, size: int) -> tuple[Array, Array]:
-    """Colours with coverage uint8 (h, w, 4) and parts uint8 (h, w) of an item in the picture."""
+    """Draw an item as in the picture: colours and coverage uint8 (h, w, 4), parts uint8 (h, w)."""
     _, _, width, height = _box(item, size)
     longest = max(width, height)
     # Never blown up: beyond the atlas's scale the view is rendered at the size needed.
@@ -308,7 +300,7 @@ def _paste(picture: Array, objects: Array, parts: Array, item: _Item, rgba: Arra
 
 
 def _developed(dice: Dice, picture: Array) -> Array:
-    """The camera's part: brightness, tint, contrast, vignette and a little noise; uint8."""
+    """Play the camera's part: brightness, tint, contrast, vignette and a little noise; uint8."""
     size = len(picture)
     gain, contrast, dusk = dice.between(0.86, 1.14), dice.between(0.88, 1.14), dice.between(0, 0.5)
     tint = [gain * dice.between(0.94, 1.06) for _ in range(3)]

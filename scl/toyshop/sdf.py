@@ -8,12 +8,14 @@ tall. Every solid returns the distance to its surface, negative inside. Distance
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 
-Array = np.ndarray
-Points = tuple[Array, Array, Array]
+from .dice import Array, lattice
+
+Points = Sequence[Array]  # x, y, z
 Vec = tuple[float, float, float]
 
 
@@ -21,35 +23,35 @@ Vec = tuple[float, float, float]
 
 
 def at(p: Points, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Points:
-    """Space in which the origin lies at (x, y, z)."""
+    """Move space so that the origin lies at (x, y, z)."""
     return p[0] - x if x else p[0], p[1] - y if y else p[1], p[2] - z if z else p[2]
 
 
 def turn_x(p: Points, degrees: float) -> Points:
-    """Space turned about the x axis: a solid's +y leans towards +z."""
+    """Turn space about the x axis: a solid's +y leans towards +z."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return p[0], c * p[1] + s * p[2], c * p[2] - s * p[1]
 
 
 def turn_y(p: Points, degrees: float) -> Points:
-    """Space turned about the y axis: a solid's +z swings towards +x."""
+    """Turn space about the y axis: a solid's +z swings towards +x."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return c * p[0] - s * p[2], p[1], s * p[0] + c * p[2]
 
 
 def turn_z(p: Points, degrees: float) -> Points:
-    """Space turned about the z axis: a solid's +x leans towards +y."""
+    """Turn space about the z axis: a solid's +x leans towards +y."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return c * p[0] + s * p[1], c * p[1] - s * p[0], p[2]
 
 
 def mirror(p: Points, axes: str) -> Points:
-    """Space folded at the planes through the origin across the named axes ("x", "xz", ...)."""
+    """Fold space at the planes through the origin across the named axes ("x", "xz", ...)."""
     return tuple(np.abs(v) if name in axes else v for name, v in zip("xyz", p, strict=True))
 
 
 def spin(p: Points, count: int, phase: float = 0.0) -> Points:
-    """Space repeated `count` times round the y axis, each copy along its own +x."""
+    """Repeat space `count` times round the y axis, each copy along its own +x."""
     step = 2 * math.pi / count
     turn = np.arctan2(p[2], p[0])
     turn = turn - step * np.floor((turn - phase) / step + 0.5) - phase
@@ -58,12 +60,12 @@ def spin(p: Points, count: int, phase: float = 0.0) -> Points:
 
 
 def lying_x(p: Points) -> Points:
-    """Space in which a solid standing along y lies along x."""
+    """Turn space so that a solid standing along y lies along x."""
     return p[1], p[0], p[2]
 
 
 def lying_z(p: Points) -> Points:
-    """Space in which a solid standing along y lies along z (its +y is +z)."""
+    """Turn space so that a solid standing along y lies along z (its +y is +z)."""
     return p[0], p[2], p[1]
 
 
@@ -71,12 +73,12 @@ def lying_z(p: Points) -> Points:
 
 
 def sphere(p: Points, radius: float) -> Array:
-    """A ball at the origin."""
+    """Measure a ball at the origin."""
     return np.sqrt(p[0] * p[0] + p[1] * p[1] + p[2] * p[2]) - radius
 
 
 def ellipsoid(p: Points, a: float, b: float, c: float) -> Array:
-    """An ellipsoid with half-axes a, b, c (a first-order distance)."""
+    """Measure an ellipsoid with half-axes a, b, c (a first-order distance)."""
     x, y, z = p[0] / a, p[1] / b, p[2] / c
     near = np.sqrt(x * x + y * y + z * z)
     x, y, z = x / a, y / b, z / c
@@ -85,7 +87,7 @@ def ellipsoid(p: Points, a: float, b: float, c: float) -> Array:
 
 
 def box(p: Points, a: float, b: float, c: float, edge: float = 0.03) -> Array:
-    """A box with half-sides a, b, c and rounded edges."""
+    """Measure a box with half-sides a, b, c and rounded edges."""
     x, y, z = np.abs(p[0]) - (a - edge), np.abs(p[1]) - (b - edge), np.abs(p[2]) - (c - edge)
     inside = np.minimum(np.maximum(x, np.maximum(y, z)), 0.0)
     x, y, z = np.maximum(x, 0.0), np.maximum(y, 0.0), np.maximum(z, 0.0)
@@ -93,7 +95,7 @@ def box(p: Points, a: float, b: float, c: float, edge: float = 0.03) -> Array:
 
 
 def cylinder(p: Points, radius: float, half: float, edge: float = 0.02) -> Array:
-    """A standing cylinder, `half` up and down, with rounded edges."""
+    """Measure a standing cylinder, `half` up and down, with rounded edges."""
     r = np.sqrt(p[0] * p[0] + p[2] * p[2]) - (radius - edge)
     y = np.abs(p[1]) - (half - edge)
     inside = np.minimum(np.maximum(r, y), 0.0)
@@ -102,7 +104,7 @@ def cylinder(p: Points, radius: float, half: float, edge: float = 0.02) -> Array
 
 
 def frustum(p: Points, low: float, high: float, half: float, edge: float = 0.0) -> Array:
-    """A standing cone cut off: radius `low` at -half and `high` at +half."""
+    """Measure a standing cone cut off: radius `low` at -half and `high` at +half."""
     r, y = np.sqrt(p[0] * p[0] + p[2] * p[2]), p[1]
     low, high, half = low - edge, high - edge, half - edge
     cap_r = r - np.minimum(r, np.where(y < 0, np.float32(low), np.float32(high)))
@@ -116,7 +118,7 @@ def frustum(p: Points, low: float, high: float, half: float, edge: float = 0.0) 
 
 
 def rod(p: Points, start: Vec, end: Vec, radius: float, tip: float | None = None) -> Array:
-    """A round-ended rod from start to end; its radius runs to `tip` if that is given."""
+    """Measure a round-ended rod from start to end; its radius runs to `tip` if that is given."""
     d = tuple(e - s for s, e in zip(start, end, strict=True))
     x, y, z = at(p, *start)
     along = np.clip((x * d[0] + y * d[1] + z * d[2]) / sum(v * v for v in d), 0.0, 1.0)
@@ -126,13 +128,13 @@ def rod(p: Points, start: Vec, end: Vec, radius: float, tip: float | None = None
 
 
 def torus(p: Points, radius: float, tube: float) -> Array:
-    """A lying ring about the y axis."""
+    """Measure a lying ring about the y axis."""
     r = np.sqrt(p[0] * p[0] + p[2] * p[2]) - radius
     return np.sqrt(r * r + p[1] * p[1]) - tube
 
 
 def half_space(p: Points, normal: Vec, offset: float) -> Array:
-    """Everything below the plane n . p = offset (the normal need not be of unit length)."""
+    """Measure everything below the plane n . p = offset (the normal need not be of unit length)."""
     size = math.sqrt(sum(v * v for v in normal))
     a, b, c = (v / size for v in normal)
     return p[0] * a + p[1] * b + p[2] * c - offset / size
@@ -142,22 +144,22 @@ def half_space(p: Points, normal: Vec, offset: float) -> Array:
 
 
 def union(*distances: Array) -> Array:
-    """The solids together."""
+    """Join the solids."""
     return reduce(np.minimum, distances)
 
 
 def common(*distances: Array) -> Array:
-    """What lies in all of the solids."""
+    """Keep what lies in all of the solids."""
     return reduce(np.maximum, distances)
 
 
 def cut(solid: Array, *tools: Array) -> Array:
-    """The solid without the tools."""
+    """Take the tools from the solid."""
     return reduce(lambda left, tool: np.maximum(left, -tool), tools, solid)
 
 
 def blend(first: Array, second: Array, width: float) -> Array:
-    """Both solids with a fillet of about `width` between them."""
+    """Join both solids with a fillet of about `width` between them."""
     near = np.maximum(width - np.abs(first - second), 0.0) / width
     return np.minimum(first, second) - near * near * (width * 0.25)
 
@@ -165,23 +167,8 @@ def blend(first: Array, second: Array, width: float) -> Array:
 # -- noise --------------------------------------------------------------------------------------
 
 
-def lattice(x: Array, y: Array, z: Array, salt: int = 0) -> Array:
-    """Uniform values in [0, 1) for whole-number positions (int32 arrays), by integer hashing.
-
-    Integers only: a hash of sines would turn a last-bit difference into another picture.
-    """
-    h = x.astype(np.uint32) * np.uint32(0x8DA6B343) ^ y.astype(np.uint32) * np.uint32(0xD8163841)
-    h ^= z.astype(np.uint32) * np.uint32(0xCB1AB31F) + np.uint32(salt * 0x9E3779B1 & 0xFFFFFFFF)
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(0x2C1B3C6D)
-    h ^= h >> np.uint32(12)
-    h *= np.uint32(0x297A2D39)
-    h ^= h >> np.uint32(15)
-    return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-
-
 def noise(p: Points, salt: int = 0) -> Array:
-    """Smooth value noise in [0, 1) with features about one unit wide."""
+    """Make smooth value noise in [0, 1) with features about one unit wide."""
     cells = [np.floor(v) for v in p]
     part = [v - c for v, c in zip(p, cells, strict=True)]
     fx, fy, fz = (f * f * (3.0 - 2.0 * f) for f in part)
