@@ -412,15 +412,15 @@ def course_grid(bench: Bench) -> None:
     config = ModelConfig(dropout=dropout, guidance=SELF_GUIDED)
     sampler = EpisodeSampler(made.train.dataset, 1, made.split.base)
     plan = TrainConfig(bench.sizes.steps or plateau_steps(budget), lr=lr)
-    kept = made.train.to(bench.device)
+    kept, novel = made.train.to(bench.device), made.tests["novel"]
     first = build_model(config, 0, backbone())
     train(first, kept, sampler, replace(plan, steps=5), bench.device, progress=False)  # prepare
     model = build_model(config, 0, backbone())
     start = time.perf_counter()
     history = train(model, kept, sampler, plan, bench.device, progress=False)
     seconds = time.perf_counter() - start
-    episodes = EpisodeSampler(made.test.dataset, 1, made.split.novel).fixed(budget.one_shot, 0)
-    result = evaluate(model, made.test.to(bench.device), episodes)["cross"]
+    episodes = EpisodeSampler(novel.dataset, 1, made.split.novel).fixed(budget.one_shot, 0)
+    result = evaluate(model, novel.to(bench.device), episodes)["cross"]
     bench.add(
         {
             "steps": len(history),
