@@ -1,9 +1,7 @@
 """The explorers: controls only change a picture, and the picture is its static twin's."""
 
-import importlib.util
 import inspect
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,14 +20,10 @@ from scl.course.explorers.found_lost import (
 )
 from scl.course.explorers.fusion import LEFT_OUT, fusion_explorer, fusion_figure, fusion_look
 from scl.course.explorers.losses import loss_explorer, loss_figure, read_stored, spread
+from scl.course.notebooks import Outcome, run_notebook
 from scl.course.spoil import SPOILS, spoil_mask
 from scl.course.widgets import message_figure
 from scl.study.grid import GUIDED, Cell
-
-ROOT = Path(__file__).resolve().parents[1]
-SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
-tasks = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tasks)
 
 RUNS, AT_ONCE, RUN_SECONDS = 20, 2, 120
 
@@ -298,10 +292,10 @@ def test_the_widgets_never_hang_a_headless_run(tmp_path, results):
     path = tmp_path / "widgets.ipynb"
     path.write_text(json.dumps(notebook_of(CELLS)))
 
-    def run(number: int) -> tasks.Outcome:
+    def run(number: int) -> Outcome:
         out = tmp_path / str(number)
         given = [("RESULTS", str(results))]
-        return tasks.run_notebook(path, out, given, sys.executable, RUN_SECONDS)
+        return run_notebook(path, out, given, RUN_SECONDS)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for outcome in pool.map(run, range(RUNS)):

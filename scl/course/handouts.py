@@ -1,0 +1,112 @@
+"""Make hand-outs of notebooks: exercises blank, as nbgrader reads them, and no outputs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from scl.course.notebooks import as_text, has_tag, normalised, read, store, tagged_cells
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's own words
+STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
+
+
+def write_handouts(paths: Sequence[Path], folder: Path, force: bool = False) -> None:
+    """Write hand-outs to a folder with a line for each: all of them, or none.
+
+    One that is there and differs may hold a learner's work: it is refused, or kept as a copy.
+    """
+    books = {folder / path.name: handout(read(path), path.stem) for path in paths}
+    used = [path for path, book in books.items() if differs(book, path)]
+    if used and not force:
+        names = ", ".join(map(str, used))
+        raise ValueError(f"Somebody may have worked in {names}: add --force to keep a copy of it.")
+    for path in used:
+        print(f"kept: {keep_copy(path)}")
+    for path, book in books.items():
+        state = "written" if store(book, path) else "as before"
+        count = len(tagged_cells(book, "solution"))
+        print(f"{path.stem:<28} exercises: {count:<3} {state}: {path}")
+
+
+def differs(book: NotebookNode, path: Path) -> bool:
+    """Tell whether there is a file that is not this notebook."""
+    return path.exists() and path.read_bytes() != as_text(book).encode()
+
+
+def keep_copy(path: Path) -> Path:
+    """Copy a notebook to a name beside it that nobody has taken yet."""
+    number = 1
+    while (copy := path.with_name(f"{path.stem}.backup-{number}.ipynb")).exists():
+        number += 1
+    return Path(shutil.copy2(path, copy))
+
+
+def handout(book: NotebookNode, name: str) -> NotebookNode:
+    """Make the notebook that learners get: solutions and answers blank, no outputs.
+
+    Cells tagged "course" speak of the course's own copy, and are left out.
+    """
+    new = normalised(book)
+    places = [(cell, f"{name}, cell {n}") for n, cell in enumerate(new.cells, start=1)]
+    new.cells = [cell for cell in new.cells if not has_tag(cell, "course")]
+    for cell, place in places:
+        if has_tag(cell, "answer"):
+            ask_for_words(cell)
+        elif not has_tag(cell, "course"):
+            ask_for_code(cell, place)
+    return new
+
+
+def ask_for_words(cell: NotebookNode) -> None:
+    """Make room for the learner's own words in place of the answers; a teacher grades them."""
+    graded = {"grade": True, "solution": True, "locked": False, "task": False, "points": 6}
+    graded.update(schema_version=3, grade_id=f"answer-{cell.id}", cell_type="markdown")
+    cell.source, cell.metadata["nbgrader"] = "*Your answers:*\n", graded
+
+
+def ask_for_code(cell: NotebookNode, place: str) -> None:
+    """Blank a cell's outputs, and the solution if it is one; `place` names it in a message."""
+    if has_tag(cell, "solution") and cell.cell_type == "code":
+        cell.source = blanked(cell.source, place)
+    elif has_tag(cell, "solution") or {BEGIN, END} & {x.strip() for x in cell.source.splitlines()}:
+        raise ValueError(f"{place}: a solution belongs into a code cell tagged 'solution'.")
+    if cell.cell_type == "code":
+        cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("jupyter", None)  # unfold it
+        cell.metadata.update(nbgrader_metadata(cell))
+
+
+def blanked(source: str, place: str) -> str:
+    """Put a stub in place of what stands between the two markers of a solution cell."""
+    kept: list[str] = []
+    inside, found = False, 0
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark in (BEGIN, END):
+            if inside == (mark == BEGIN):
+                raise ValueError(f"{place}: '{mark}' stands where the other marker should.")
+            inside, found = not inside, found + 1
+            indent = line[: line.index("#")]
+            kept += [indent + text for text in STUB if inside]
+        elif not inside:
+            kept.append(line)
+    if inside or not found:
+        missing = END if inside else BEGIN
+        raise ValueError(f"{place}: the line '{missing}' is missing from this solution cell.")
+    return "\n".join(kept)
+
+
+def nbgrader_metadata(cell: NotebookNode) -> dict[str, Any]:
+    """Tell nbgrader what a solution or check cell is; nothing for others."""
+    kind = next((tag for tag in ("solution", "check") if has_tag(cell, tag)), "")
+    if not kind:
+        return {}
+    check = kind == "check"
+    known = {"grade": check, "solution": not check, "locked": check, "task": False}
+    known.update(schema_version=3, grade_id=f"{kind}-{cell.id}", cell_type="code")
+    return {"nbgrader": {**known, "points": 1} if check else known}
