@@ -319,7 +319,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         if name not in tasks:
             sub.add_argument("--only", default="", metavar="NAME", help="part of a notebook's name")
         if name == "course":
-            told = {"metavar": ("NAME", "VALUE"), "help": "set a name of the parameters cell"}
+            told: Any = {"metavar": ("NAME", "VALUE"), "help": "set a name of the parameters cell"}
             sub.add_argument("-p", dest="parameters", nargs=2, action="append", **told)
         if name == "student":
             sub.add_argument("--force", action="store_true", help="keep a copy of what is there")
@@ -335,7 +335,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Do one task; the exit status is 0 if all went well."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows '?'
+        # A terminal that cannot show a sign shows '?'.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     options = parse(arguments)
     try:
         return options.task(options)

@@ -27,7 +27,8 @@ def printed(text, name="stdout"):
 
 
 def notebook(*cells):
-    made = {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    metadata = {"kernelspec": notebooks.KERNEL}
+    made = {"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
     return v4.reads(json.dumps(made))
 
 
@@ -53,16 +54,13 @@ def test_headline_is_empty_where_nothing_was_printed():
 PARAMETERS = "%matplotlib inline\nsteps = 10  # few\nseed: int = 3\nprint('no name')"
 
 
-def test_parameter_names_are_those_assigned_in_the_tagged_cell():
+def test_a_mistyped_parameter_is_refused_with_the_names_that_exist(tmp_path):
     book = notebook(cell("other = 1"), cell(PARAMETERS, "parameters"))
-    assert notebooks.parameter_names(book) == ["steps", "seed"]
-
-
-def test_a_mistyped_parameter_is_refused_with_the_names_that_exist():
-    book = notebook(cell(PARAMETERS, "parameters"))
-    notebooks.check_parameters(book, [("steps", "2")], "02_x")
+    path = tmp_path / "02_x.ipynb"
+    notebooks.store(notebooks.normalised(book), path)
+    notebooks.check_parameters(path, [("steps", "2"), ("seed", "1")])
     with pytest.raises(ValueError, match="02_x has no parameter 'stepz'. It has: steps, seed"):
-        notebooks.check_parameters(book, [("steps", "2"), ("stepz", "2")], "02_x")
+        notebooks.check_parameters(path, [("steps", "2"), ("stepz", "2")])
 
 
 # ------------------------------------------------------------------ the normal form

@@ -13,6 +13,7 @@ from scl.course.notebooks import as_text, has_tag, normalised, read, store, tagg
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's own words
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
+POINTS = {"solution": 0, "check": 1, "answer": 6}  # by the cell's tag; a teacher grades answers
 
 
 def write_handouts(paths: Sequence[Path], folder: Path, force: bool = False) -> None:
@@ -52,33 +53,28 @@ def handout(book: NotebookNode, name: str) -> NotebookNode:
     Cells tagged "course" speak of the course's own copy, and are left out.
     """
     new = normalised(book)
-    places = [(cell, f"{name}, cell {n}") for n, cell in enumerate(new.cells, start=1)]
+    for number, cell in enumerate(new.cells, start=1):
+        if not has_tag(cell, "course"):
+            blank(cell, f"{name}, cell {number}")
     new.cells = [cell for cell in new.cells if not has_tag(cell, "course")]
-    for cell, place in places:
-        if has_tag(cell, "answer"):
-            ask_for_words(cell)
-        elif not has_tag(cell, "course"):
-            ask_for_code(cell, place)
     return new
 
 
-def ask_for_words(cell: NotebookNode) -> None:
-    """Make room for the learner's own words in place of the answers; a teacher grades them."""
-    graded = {"grade": True, "solution": True, "locked": False, "task": False, "points": 6}
-    graded.update(schema_version=3, grade_id=f"answer-{cell.id}", cell_type="markdown")
-    cell.source, cell.metadata["nbgrader"] = "*Your answers:*\n", graded
-
-
-def ask_for_code(cell: NotebookNode, place: str) -> None:
-    """Blank a cell's outputs, and the solution if it is one; `place` names it in a message."""
-    if has_tag(cell, "solution") and cell.cell_type == "code":
+def blank(cell: NotebookNode, place: str) -> None:
+    """Take from a cell what learners should find out; `place` names it in a message."""
+    kind = next((tag for tag in POINTS if has_tag(cell, tag)), "")
+    is_code = cell.cell_type == "code"
+    if kind == "answer":
+        cell.source = "*Your answers:*\n"
+    elif kind == "solution" and is_code:
         cell.source = blanked(cell.source, place)
-    elif has_tag(cell, "solution") or {BEGIN, END} & {x.strip() for x in cell.source.splitlines()}:
+    elif kind == "solution" or {BEGIN, END} & {x.strip() for x in cell.source.splitlines()}:
         raise ValueError(f"{place}: a solution belongs into a code cell tagged 'solution'.")
-    if cell.cell_type == "code":
+    if is_code:
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("jupyter", None)  # unfold it
-        cell.metadata.update(nbgrader_metadata(cell))
+    if kind:
+        cell.metadata["nbgrader"] = nbgrader_metadata(cell, kind)
 
 
 def blanked(source: str, place: str) -> str:
@@ -101,12 +97,9 @@ def blanked(source: str, place: str) -> str:
     return "\n".join(kept)
 
 
-def nbgrader_metadata(cell: NotebookNode) -> dict[str, Any]:
-    """Tell nbgrader what a solution or check cell is; nothing for others."""
-    kind = next((tag for tag in ("solution", "check") if has_tag(cell, tag)), "")
-    if not kind:
-        return {}
-    check = kind == "check"
-    known = {"grade": check, "solution": not check, "locked": check, "task": False}
-    known.update(schema_version=3, grade_id=f"{kind}-{cell.id}", cell_type="code")
-    return {"nbgrader": {**known, "points": 1} if check else known}
+def nbgrader_metadata(cell: NotebookNode, kind: str) -> dict[str, Any]:
+    """Tell nbgrader whether a cell is to be filled in, and what it is worth."""
+    points, check = POINTS[kind], kind == "check"
+    known = {"grade": points > 0, "solution": not check, "locked": check, "task": False}
+    name = {"schema_version": 3, "grade_id": f"{kind}-{cell.id}", "cell_type": cell.cell_type}
+    return {**known, **name, **({"points": points} if points else {})}

@@ -38,7 +38,7 @@ def own_cosine(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def best_cut(cosine: Tensor, mask: Tensor) -> Cut:
-    """Find the threshold on a map whose upper side has the best IoU with a mask of its shape.
+    """The threshold on a map whose upper side has the best IoU with a mask of the same shape.
 
     It is chosen by looking at the truth: an upper bound, not a method.
     """

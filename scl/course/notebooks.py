@@ -6,7 +6,6 @@ python -m scl.course.notebooks course notebooks/02_masked_gap.ipynb -p STEPS 200
 from __future__ import annotations
 
 import argparse
-import ast
 import copy
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbformat import NotebookNode, v4
+from papermill import inspect_notebook
 
 from scl.files import write_atomically, write_json
 
@@ -54,24 +54,12 @@ def headline(book: NotebookNode) -> str:
     return lines[-1] if lines else ""
 
 
-def parameter_names(book: NotebookNode) -> list[str]:
-    """List the names assigned in the cell tagged `parameters`."""
-    names: list[str] = []
-    for cell in tagged_cells(book, "parameters"):
-        lines = cell.source.splitlines()
-        python = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
-        for node in ast.parse(python).body:
-            targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
-            names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
-
-
-def check_parameters(book: NotebookNode, given: Sequence[Sequence[str]], name: str) -> None:
+def check_parameters(path: Path, given: Sequence[Sequence[str]]) -> None:
     """Refuse a mistyped parameter: papermill only warns, and runs with the old value."""
-    known = parameter_names(book)
+    known = list(inspect_notebook(str(path))) if given else []
     for unknown in [key for key, _ in given if key not in known]:
         has = ", ".join(known) or "none"
-        raise ValueError(f"{name} has no parameter {unknown!r}. It has: {has}.")
+        raise ValueError(f"{path.stem} has no parameter {unknown!r}. It has: {has}.")
 
 
 # ------------------------------------------------------------------ running
@@ -177,7 +165,7 @@ def describe_failure(executed: Path, log: Path) -> str:
 def run_all(paths: Sequence[Path], given: Sequence[Sequence[str]] = ()) -> list[Outcome]:
     """Run notebooks one after the other, with one line for each and one at the end."""
     for path in paths:
-        check_parameters(read(path), given, path.stem)
+        check_parameters(path, given)
     outcomes = []
     for path in paths:
         print(f"{path.stem:<28}", end=" ", flush=True)
@@ -310,7 +298,8 @@ def lab(arguments: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     """Do one command of `tasks.py`, which has checked its options; 0 if all went well."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows '?'
+        # A terminal that cannot show a sign shows '?'.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if arguments[:1] == ["lab"]:
         lab(arguments[1:])
         return 0
