@@ -21,7 +21,6 @@ from scl.evaluation.overlay import (
     BLUE,
     FOUND,
     GREEN,
-    GREY,
     LOST,
     ORANGE,
     PREDICTED,
@@ -57,8 +56,9 @@ def panels(
         size = side - 0.08
         axis = figure.add_axes((left / width, bottom / height, size / width, size / height))
         axis.axis("off")
-        limits = {"vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
-        axis.imshow(picture, cmap="cividis", interpolation="nearest", aspect="auto", **limits)
+        # The limits and the colours are for maps; a coloured picture has its own.
+        look: Any = {"cmap": "cividis", "vmin": 0, "vmax": 1}
+        axis.imshow(picture, interpolation="nearest", aspect="auto", **look)
         # A fixed height spares the search for one among ticks that are not there.
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=9, pad=3, y=1.0)
@@ -179,10 +179,9 @@ def probability_figure(
     return figure
 
 
-def curves(
-    history: Sequence[Mapping[str, float]], names: Sequence[str], smooth: int = 15
-) -> Figure:
+def curves(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
     """Plot losses over training steps, each a running mean, told apart by dashes too."""
+    smooth = 15
     figure = Figure(figsize=(6, 3), layout="constrained")
     axis = figure.subplots()
     for name, colour, dash in zip(names, COLOURS, DASHES, strict=False):
@@ -211,9 +210,7 @@ def _beside(axis: Axes, place: tuple[float, float], text: str, gap: int, **style
     axis.annotate(text, place, (gap, 0), textcoords="offset points", va="center", **style)
 
 
-def whiskers(
-    rows: Mapping[str, tuple[float, float, float]], xlabel: str, zero: bool = False
-) -> Figure:
+def whiskers(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Figure:
     """Plot {name: (value, low, high)}, a value and its interval in each row."""
     figure, axis = _plot(6.4, 0.42 * len(rows) + 0.9)
     for place, (value, low, high) in enumerate(rows.values()):
@@ -224,8 +221,6 @@ def whiskers(
     axis.set_xlabel(xlabel)
     axis.margins(x=0.15)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    if zero:
-        axis.axvline(0, color=GREY, lw=1)
     return figure
 
 
@@ -242,7 +237,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set_ylabel(ylabel)
     if len(names) > 1:
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+        above: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
         axis.legend(frameon=False, fontsize=8, ncols=len(names), **above)
     return figure
 
@@ -314,8 +309,8 @@ def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100, small: bool = F
     """
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    options = {"pil_kwargs": {"quality": 80, "optimize": small}} if kind == "jpeg" else {}
-    figure.savefig(buffer, format=kind, dpi=dpi, **options)
+    options = {"quality": 80, "optimize": small} if kind == "jpeg" else None
+    figure.savefig(buffer, format=kind, dpi=dpi, pil_kwargs=options)
     return buffer.getvalue()
 
 

@@ -68,7 +68,6 @@ def check_parameters(path: Path, given: Sequence[Sequence[str]]) -> None:
 class Outcome(NamedTuple):
     """Hold what came of running one notebook."""
 
-    name: str
     seconds: float
     ok: bool
     headline: str
@@ -109,7 +108,7 @@ def run_notebook(
     if ok:
         log.unlink()
     said = headline(read(made)) if ok else ""
-    return Outcome(path.stem, took, ok, said, error, made if made.exists() else None)
+    return Outcome(took, ok, said, error, made if made.exists() else None)
 
 
 def papermill(source: Path, target: Path, given: Sequence[Sequence[str]]) -> list[str]:
@@ -248,15 +247,10 @@ def store(book: NotebookNode, target: Path) -> bool:
 
 
 def course(paths: list[Path], options: argparse.Namespace) -> int:
-    """Run the notebooks into build/."""
-    return int(not all(outcome.ok for outcome in run_all(paths, options.parameters)))
-
-
-def refresh(paths: list[Path], options: argparse.Namespace) -> int:
-    """Run the notebooks and store what they gave, each only if it succeeded."""
-    outcomes = run_all(paths)
+    """Run the notebooks into build/; `refresh` stores what they gave, each only if it succeeded."""
+    outcomes = run_all(paths, options.parameters)
     for path, outcome in zip(paths, outcomes, strict=True):
-        if outcome.ok and outcome.copy:
+        if options.command == "refresh" and outcome.ok and outcome.copy:
             changed = store(normalised(read(outcome.copy)), path)
             print(f"{path.name}: {'new outputs stored' if changed else 'as before'}")
             note_seconds(path.stem, outcome.seconds)
@@ -303,7 +297,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["lab"]:
         lab(arguments[1:])
         return 0
-    commands = {task.__name__: task for task in (course, refresh, normalise, student)}
+    commands = {"course": course, "refresh": course, "normalise": normalise, "student": student}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=commands)
     parser.add_argument("paths", type=Path, nargs="+")

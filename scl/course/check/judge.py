@@ -170,28 +170,18 @@ def compare(
         for case in cases:
             got = parts_of(run(function, case.given, *case.inputs), parts)
             wanted = _as_tuple(right(*case.inputs))
-            if not _matches(got, wanted):
-                raise Mistake(_diagnose(got, wanted, case, slips, parts))
+            if _matches(got, wanted):
+                continue
+            for slip in slips:
+                wrong = _as_tuple(slip.answer(*case.inputs))
+                if _matches(got, wrong) and not _matches(wanted, wrong):
+                    raise Mistake(slip.says)
+            triples = zip(parts, got, wanted, strict=True)
+            name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
+            raise Mistake(f"Given {case.given}, {_difference(name, a, b.double())}.")
         return well
 
     return tell(judge, function)
-
-
-def _diagnose(
-    got: Sequence[Tensor],
-    wanted: Sequence[Tensor],
-    case: Case,
-    slips: Sequence[Slip],
-    parts: Sequence[str],
-) -> str:
-    """Find the words of the slip that explains this result; else say where it differs."""
-    for slip in slips:
-        wrong = _as_tuple(slip.answer(*case.inputs))
-        if _matches(got, wrong) and not _matches(wanted, wrong):
-            return slip.says
-    triples = zip(parts, got, wanted, strict=True)
-    name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
-    return f"Given {case.given}, {_difference(name, a, b.double())}."
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

@@ -28,37 +28,25 @@ EPISODES_SHOWN = 8  # of each class, at most
 
 
 class Look(NamedTuple):
-    """Hold what a guide makes of one episode under one threshold.
+    """Hold what a guide makes of one episode under one threshold."""
 
-    label: the class; support, query: H x W x 3 uint8; mask: h x w, the support's, shrunk; truth:
-    H x W, the query's, ignored pixels as 255; unit: what probability is, "probability" or
-    "cosine"; probability: h x w, the first support prediction (Eq. 3); threshold: what cuts it;
-    found, lost: h x w (Eq. 5-6); empty: what an empty region sends, "v_s" or "0"; predictions:
-    vectors that guide ("v_s", "v_pri", "v_aux", "both") to the query's prediction, H x W bool;
-    ious: the same names to its IoU with truth, at H x W.
-    """
-
-    label: str
-    support: np.ndarray
-    query: np.ndarray
-    mask: np.ndarray
-    truth: np.ndarray
-    unit: str
-    probability: np.ndarray
-    threshold: float
-    found: np.ndarray
-    lost: np.ndarray
-    empty: str
-    predictions: dict[str, np.ndarray]
-    ious: dict[str, float]
+    label: str  # the class
+    support: np.ndarray  # H x W x 3 uint8
+    query: np.ndarray  # H x W x 3 uint8
+    mask: np.ndarray  # h x w, the support's, shrunk
+    truth: np.ndarray  # H x W, the query's, ignored pixels as 255
+    unit: str  # what probability is: "probability" or "cosine"
+    probability: np.ndarray  # h x w, the first support prediction (Eq. 3)
+    threshold: float  # what cuts it
+    found: np.ndarray  # h x w (Eq. 5)
+    lost: np.ndarray  # h x w (Eq. 6)
+    empty: str  # what an empty region sends: "v_s" or "0"
+    predictions: dict[str, np.ndarray]  # H x W bool, by "v_s", "v_pri", "v_aux" and "both"
+    ious: dict[str, float]  # of these with truth, at H x W
 
 
 def look(
-    model: SCL,
-    dataset: Dataset,
-    bank: FeatureBank,
-    episode: EpisodeIndex,
-    threshold: float = 0.5,
+    model: SCL, dataset: Dataset, bank: FeatureBank, episode: EpisodeIndex, threshold: float = 0.5
 ) -> Look:
     """Split the episode's first support at a threshold, and segment its query with each part.
 
@@ -106,7 +94,8 @@ def _query_chances(
     pairs = torch.cat([three.unsqueeze(1).expand(-1, 2, -1), three[None, 1:]])
     queries = Maps(*(None if m is None else m.expand(4, *m.shape[1:]) for m in batch.query))
     four = replace(support, vectors=pairs.unsqueeze(1))
-    return model.segment(four, queries, size=tuple(batch.query_masks.shape[-2:])).fused[:, 1]
+    height, width = batch.query_masks.shape[-2:]
+    return model.segment(four, queries, size=(height, width)).fused[:, 1]
 
 
 def as_array(x: Tensor) -> np.ndarray:
@@ -118,12 +107,11 @@ def found_lost_query_figure(view: Look) -> Figure:
     """Show the support and its split, and below the query under v_s, each part, and both."""
     share = 100 * view.found.sum() / max(view.mask.sum(), 1)
     support, query = enlarge(view.support), enlarge(view.query)
+    predicted = view.probability > view.threshold
     above = {
         f"support: {view.label}, mask": overlay(support, {TRUTH: view.mask}),
         f"{view.unit}, dark 0, bright 1": heat(view.probability),
-        f"first prediction > {view.threshold:.2f}": overlay(
-            support, {PREDICTED: view.probability > view.threshold}
-        ),
+        f"first prediction > {view.threshold:.2f}": overlay(support, {PREDICTED: predicted}),
         f"primary: {share:.0f} % found": overlay(support, {FOUND: view.found}),
         f"auxiliary: {100 - share:.0f} % lost": overlay(support, {LOST: view.lost}),
     }

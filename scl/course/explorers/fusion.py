@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
@@ -30,24 +30,18 @@ LEFT_OUT = "left out"
 
 
 class FusionLook(NamedTuple):
-    """Hold what K supports, some of them spoiled, make of one query.
+    """Hold what K supports, some of them spoiled, make of one query."""
 
-    images, masks: of the K supports, H x W x 3 and H x W; kinds: how each was spoiled;
-    mutual: [K, K], IOU of support i predicted under support k (Eq. 15-16), and scores: [K], U of
-    Eq. 16, both NaN where a support is left out; query, truth: H x W x 3, H x W; predictions:
-    "plain average" and "cross-guided" to H x W bool; ious: the same names to the IoU, at H x W.
-    """
-
-    label: str
-    images: list[np.ndarray]
-    masks: list[np.ndarray]
-    kinds: tuple[str, ...]
-    mutual: np.ndarray
-    scores: np.ndarray
-    query: np.ndarray
-    truth: np.ndarray
-    predictions: dict[str, np.ndarray]
-    ious: dict[str, float]
+    label: str  # the class
+    images: list[np.ndarray]  # of the supports, H x W x 3
+    masks: list[np.ndarray]  # of the supports, H x W
+    kinds: tuple[str, ...]  # how each was spoiled
+    mutual: np.ndarray  # [K, K], IOU of support i under support k (Eq. 15-16); NaN if left out
+    scores: np.ndarray  # [K], U of Eq. 16; NaN if left out
+    query: np.ndarray  # H x W x 3
+    truth: np.ndarray  # H x W
+    predictions: dict[str, np.ndarray]  # H x W bool, by "plain average" and "cross-guided"
+    ious: dict[str, float]  # of these with truth, at H x W
 
 
 def spoil_kinds(dataset: Dataset, index: int) -> tuple[str, ...]:
@@ -120,7 +114,7 @@ def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray
 def fusion_figure(view: FusionLook) -> Figure:
     """Show the supports and their masks, and below how they judge each other, and the query."""
     count, columns = len(view.kinds), max(len(view.kinds), 5)
-    pictures = [
+    pictures: list[np.ndarray | None] = [
         overlay(enlarge(image), {} if kind == LEFT_OUT else {TRUTH: mask})
         for image, mask, kind in zip(view.images, view.masks, view.kinds, strict=True)
     ]
@@ -175,9 +169,9 @@ def _number(value: float) -> str:
     return "\N{EN DASH}" if np.isnan(value) else f"{value:.2f}"
 
 
-def _write(axis: Axes, x: float, y: float, text: str, **options: object) -> None:
+def _write(axis: Axes, x: Any, y: Any, text: str, **options: Any) -> None:
     """Write at a place of an axes; as the figure's own a text is drawn faster than as the axes'."""
-    style = {"ha": "center", "va": "center", "fontsize": 8, **options}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, **options}
     axis.figure.text(x, y, text, transform=axis.transData, **style)
 
 

@@ -24,21 +24,18 @@ GROUPS = ("base", "validation", "novel")
 
 
 class Stored(NamedTuple):
-    """Hold what stored cells say about training.
+    """Hold what stored cells say about training."""
 
-    curves: (variant, fold, seed) to the cell's "curve", a list of {"step", "q", ..., "total"};
-    ladders: (variant, fold) to the plateau cell's "ladder", a list of {"steps", "base",
-    "validation", "novel", ...}.
-    """
-
+    # By variant, fold and seed: {"step", "q", ..., "total"} for some steps.
     curves: dict[tuple[str, int, int], list[dict[str, float]]]
+    # By variant and fold: {"steps", "base", "validation", "novel", ...} for lengths of training.
     ladders: dict[tuple[str, int], list[dict[str, float]]]
 
 
-def read_stored(results: Path = RESULTS, data: str = "toyshop", head: str = "canet") -> Stored:
-    """Read every stored cell of a grid once; those that were not run are left out."""
+def read_stored(results: Path = RESULTS) -> Stored:
+    """Read every stored cell of the grid once; those that were not run are left out."""
     stored = Stored({}, {})
-    for cell in grid(data, head):
+    for cell in grid("toyshop", "canet"):
         path = cell.path(Path(results))
         if cell.stage == "tuning" or cell.variant not in GUIDED or not path.is_file():
             continue
@@ -125,7 +122,7 @@ def _draw_ladder(axis: Axes, stored: Stored, variant: str, fold: int) -> None:
         values = [100 * rung[name] for rung in rungs]
         axis.plot(places, values, mark + dash, color=colour, lw=2, ms=5)
         ends += [(places[-1], values[-1], f"{name} {values[-1]:.0f}", colour)] if rungs else []
-    axis.set_xticks(places, steps)
+    axis.set_xticks(places, [str(n) for n in steps])
     _label_ends(axis, ends)
 
 
