@@ -14,17 +14,17 @@ from .judge import Case, Function, Mistake, Slip
 
 
 def sum_under(features: Tensor, mask: Tensor) -> Tensor:
-    """The sum of the cells under each mask: [N, d, h, w] and [N, h, w] to [N, d]."""
+    """Add up the cells under each mask: [N, d, h, w] and [N, h, w] to [N, d]."""
     return (features * mask.unsqueeze(1)).sum(dim=(2, 3))
 
 
 def area(mask: Tensor) -> Tensor:
-    """The number of cells under each mask, [N, 1]."""
+    """Count the cells under each mask, [N, 1]."""
     return mask.sum(dim=(1, 2)).unsqueeze(1)
 
 
 def average_without_care(features: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 1 as written: NaN where the mask is empty."""
+    """Follow Eq. 1 to the letter: NaN where the mask is empty."""
     return sum_under(features, mask) / area(mask)
 
 
@@ -129,7 +129,7 @@ def merge_averages(function: Function) -> bool:
 
 
 def _cells(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The different cells under a mask, [n, d], and the share of each: neither order nor number."""
+    """List the different cells under a mask, [n, d], and the share of each, without their order."""
     rows = (features[:, mask == 1].T * 1000).round()
     values, counts = rows.unique(dim=0, return_counts=True)
     return values / 1000, counts / counts.sum()
@@ -154,7 +154,7 @@ def _judge_pair(*answer: Any) -> str:
 
 
 def _check_two_objects(maps: Tensor, masks: Tensor) -> None:
-    """Objects with the same average must differ in what their cells are, not only where."""
+    """Ask that objects with one average differ in what their cells are, not only where."""
     if torch.equal(masks[0], masks[1]) and torch.equal(*(maps * masks.unsqueeze(1))):
         if torch.equal(*maps):
             raise Mistake("That is the same object twice: map and mask are identical.")

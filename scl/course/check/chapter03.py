@@ -15,7 +15,7 @@ from .judge import Case, Function, Mistake, Slip
 
 
 def _scene() -> tuple[Tensor, Tensor, Tensor]:
-    """Features [2, 4, 5, 6], masks and predictions [2, 5, 6]: all four ways to agree or not."""
+    """Make features [2, 4, 5, 6], masks and predictions [2, 5, 6]: all four ways to agree or not."""
     g = judge.generator(1)
     features = torch.randn(2, 4, 5, 6, generator=g) + 1
     mask = (torch.rand(2, 5, 6, generator=g) > 0.4).float()
@@ -66,7 +66,7 @@ def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tenso
 
 
 def _two_with(pool: Function) -> Function:
-    """Both vectors by `pool(features, region, mask)`, whatever it does with an empty region."""
+    """Make both vectors by `pool(features, region, mask)`, whatever it does if a region is empty."""
 
     def both(features: Tensor, mask: Tensor, predicted: Tensor) -> list[Tensor]:
         return [pool(features, r, mask) for r in vectors.split_regions(mask, predicted)]
@@ -124,7 +124,7 @@ def two_vectors(function: Function) -> bool:
 
 
 def _two_kinds(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An object of two kinds of cells, mixed at random: features [8, 12, 12], mask [12, 12]."""
+    """Make an object of two kinds of cells, mixed: features [8, 12, 12], mask [12, 12]."""
     kinds = 3 * torch.linalg.qr(torch.randn(8, 3, generator=g)).Q
     mask = (torch.rand(12, 12, generator=g) > 0.4).float()
     kind = (torch.rand(12, 12, generator=g) < 0.35).long()
@@ -139,7 +139,7 @@ def _cosine(features: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _random_halves(features: Tensor, mask: Tensor, g: torch.Generator) -> Tensor:
-    """The cosines of 20 random cuts of an object in two halves, [20]."""
+    """Cut an object 20 times at random in two halves; their cosines, [20]."""
     order = torch.rand(20, *mask.shape, generator=g) * mask
     middle = order.flatten(1)[:, mask.flatten() == 1].median(dim=1).values[:, None, None]
     a = ((order <= middle) & (mask == 1)).float()
@@ -147,7 +147,7 @@ def _random_halves(features: Tensor, mask: Tensor, g: torch.Generator) -> Tensor
 
 
 def _check_partition(a: Tensor, b: Tensor, mask: Tensor) -> None:
-    """Each cell of the object in exactly one of two regions."""
+    """Ask that each cell of the object lies in exactly one of two regions."""
     judge.check_holds(torch.stack([a, b]), "The regions", 0, 1)
     if torch.equal(a, mask) and torch.equal(b, mask):
         raise Mistake("Both regions are the whole object: nothing was split.")
@@ -164,7 +164,7 @@ def _check_partition(a: Tensor, b: Tensor, mask: Tensor) -> None:
 
 
 def _cut(function: Function, g: torch.Generator) -> tuple[float, Tensor]:
-    """The cosine of the learner's two regions of a new object, and those of random halves."""
+    """Measure the cosine of the learner's two regions of a new object, and of random halves."""
     features, mask = _two_kinds(g)
     result = judge.run(function, "an object with two kinds of cells", features, mask)
     parts = zip("ab", judge.parts_of(result, "ab"), strict=True)

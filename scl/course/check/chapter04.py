@@ -24,7 +24,7 @@ def _right_entropy(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _picked(values: Tensor, mask: Tensor) -> Tensor:
-    """Minus the value at the true class, averaged over the known pixels."""
+    """Average minus the value at the true class over the known pixels."""
     return F.nll_loss(values, mask, ignore_index=IGNORE)
 
 
@@ -127,7 +127,7 @@ def gradients() -> dict[tuple[str, str], bool]:
 
 
 def _check_answers(answers: Any, truth: dict[tuple[str, str], bool]) -> None:
-    """A value of True or False for every pair of loss and part, and for nothing else."""
+    """Ask for True or False for every pair of loss and part, and for nothing else."""
     if not isinstance(answers, dict):
         got = judge.kind_of(answers)
         raise Mistake(f"Expected a dictionary from (loss, part) to True or False, got {got}.")
@@ -171,7 +171,7 @@ def who_learns(answers: Any) -> bool:
 
 
 def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
-    """Both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
+    """Take both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
     a, b, mask = judge.values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
     a = judge.finite(a, "a", (2, None, None))
     b = judge.finite(b, "b", tuple(a.shape))

@@ -64,12 +64,12 @@ def _fuse_cases() -> list[Case]:
 
 
 def _weighted(logits: Tensor, scores: Tensor) -> Tensor:
-    """The sum of the maps, each times its score: [B, 2, H, W]."""
+    """Add up the maps, each times its score: [B, 2, H, W]."""
     return (scores[..., None, None, None] * logits).sum(dim=1)
 
 
 def _votes(logits: Tensor) -> Tensor:
-    """The share of supports that vote for each class."""
+    """Count the share of supports that vote for each class."""
     return F.one_hot(logits.argmax(dim=2), 2).movedim(-1, 2).double().mean(dim=1)
 
 
@@ -117,7 +117,7 @@ def fuse(function: Function) -> bool:
 
 
 def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]:
-    """Mutual IoU [B, K, K] with one spoiled support in each episode, and which one, [B].
+    """Make mutual IoUs [B, K, K] with one spoiled support in each episode, and which, [B].
 
     Made like the real ones of the chapter: what is hard is mostly the picture (a column), guides
     (rows) differ little, and a support knows itself a little better than others know it. Under a
@@ -135,19 +135,19 @@ def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]
 
 
 def _ranks_last(scores: Tensor, spoiled: Tensor) -> float:
-    """Share of episodes in which the spoiled support alone has the lowest score."""
+    """Count the share of episodes in which the spoiled support alone has the lowest score."""
     lowest = scores.amin(dim=1, keepdim=True)
     alone = (scores == lowest).sum(dim=1) == 1
     return float((alone & (scores.argmin(dim=1) == spoiled)).double().mean())
 
 
 def _same_order(a: Tensor, b: Tensor) -> bool:
-    """Do two scores [B, K] rank the supports of all episodes alike?"""
+    """Tell whether two scores [B, K] rank the supports of all episodes alike."""
     return torch.equal(a.argsort(dim=1, stable=True), b.argsort(dim=1, stable=True))
 
 
 def _check_scores(scores: Tensor, mutual: Tensor) -> None:
-    """Scores must be fit to weight with, and rank by more than one known idea."""
+    """Ask for scores that are fit to weight with, and rank by more than one known idea."""
     own = mutual.diagonal(dim1=1, dim2=2)
     if (scores < 0).any():
         raise Mistake(f"A score is negative ({float(scores.min()):.2f}); Eq. 17 weights with it.")
