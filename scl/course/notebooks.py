@@ -304,6 +304,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[])
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args(arguments)
+    if options.command == "refresh" and options.parameters:
+        parser.error("refresh takes no -p: chapters are stored with their own parameters")
     try:
         return commands[options.command](options.paths, options)
     except ValueError as error:

@@ -15,7 +15,7 @@ from .judge import Case, Function, Mistake, Slip
 
 
 def _scene() -> tuple[Tensor, Tensor, Tensor]:
-    """Make features [2, 4, 5, 6], masks and predictions [2, 5, 6]: all four ways to agree or not."""
+    """Make features [2, 4, 5, 6], masks and predictions [2, 5, 6] that agree and disagree."""
     g = judge.generator(1)
     features = torch.randn(2, 4, 5, 6, generator=g) + 1
     mask = (torch.rand(2, 5, 6, generator=g) > 0.4).float()
@@ -66,7 +66,7 @@ def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tenso
 
 
 def _two_with(pool: Function) -> Function:
-    """Make both vectors by `pool(features, region, mask)`, whatever it does if a region is empty."""
+    """Make both vectors by `pool(features, region, mask)`, whatever it makes of an empty region."""
 
     def both(features: Tensor, mask: Tensor, predicted: Tensor) -> list[Tensor]:
         return [pool(features, r, mask) for r in vectors.split_regions(mask, predicted)]
@@ -133,7 +133,7 @@ def _two_kinds(g: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _cosine(features: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of the averages over regions [n, h, w] of one map [d, h, w]; [n]."""
+    """Measure the cosine of the averages over regions [n, h, w] of one map [d, h, w]; [n]."""
     maps = features.expand(len(a), -1, -1, -1)
     return F.cosine_similarity(vectors.masked_gap(maps, a), vectors.masked_gap(maps, b))
 
