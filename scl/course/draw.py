@@ -56,9 +56,8 @@ def panels(
         size = side - 0.08
         axis = figure.add_axes((left / width, bottom / height, size / width, size / height))
         axis.axis("off")
-        # The limits and the colours are for maps; a coloured picture has its own.
-        look: Any = {"cmap": "cividis", "vmin": 0, "vmax": 1}
-        axis.imshow(picture, interpolation="nearest", aspect="auto", **look)
+        # Colours and limits are for maps; a photograph has its own.
+        axis.imshow(picture, "cividis", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         # A fixed height spares the search for one among ticks that are not there.
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=9, pad=3, y=1.0)

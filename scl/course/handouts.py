@@ -25,7 +25,7 @@ def write_handouts(paths: Sequence[Path], folder: Path, force: bool = False) -> 
     used = [path for path, book in books.items() if differs(book, path)]
     if used and not force:
         names = ", ".join(map(str, used))
-        raise ValueError(f"Somebody may have worked in {names}: add --force to keep a copy of it.")
+        raise ValueError(f"Somebody may have worked in {names}: --force keeps a copy of it first.")
     for path in used:
         print(f"kept: {keep_copy(path)}")
     for path, book in books.items():
