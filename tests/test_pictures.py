@@ -39,7 +39,7 @@ def test_figures_become_files(kind, magic):
         draw.episode_figure([image], [mask], image, mask, "lamp"),
         draw.probability_figure(image, mask, {"a": probability}, "cosine"),
         draw.curves([{"q": 1.0}, {"q": 0.5}], ["q"]),
-        draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU"),
+        draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU", zero=True),
         draw.bars({"shade": {"found": 90.0}}, "%"),
         draw.grid_of_numbers({"x": mask, "y": mask}, mask),
     ]

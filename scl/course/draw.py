@@ -21,6 +21,7 @@ from scl.evaluation.overlay import (
     BLUE,
     FOUND,
     GREEN,
+    GREY,
     LOST,
     ORANGE,
     PREDICTED,
@@ -209,7 +210,9 @@ def _beside(axis: Axes, place: tuple[float, float], text: str, gap: int, **style
     axis.annotate(text, place, (gap, 0), textcoords="offset points", va="center", **style)
 
 
-def whiskers(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Figure:
+def whiskers(
+    rows: Mapping[str, tuple[float, float, float]], xlabel: str, zero: bool = False
+) -> Figure:
     """Plot {name: (value, low, high)}, a value and its interval in each row."""
     figure, axis = _plot(6.4, 0.42 * len(rows) + 0.9)
     for place, (value, low, high) in enumerate(rows.values()):
@@ -220,6 +223,8 @@ def whiskers(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Fig
     axis.set_xlabel(xlabel)
     axis.margins(x=0.15)
     axis.set_ylim(len(rows) - 0.5, -0.5)
+    if zero:
+        axis.axvline(0, color=GREY, lw=1)
     return figure
 
 
