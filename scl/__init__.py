@@ -1,35 +1,40 @@
 """Self-guided and cross-guided few-shot segmentation (SCL, CVPR 2021), small and tested.
 
-Data flow one way:
-
-    toyshop, photos -> datasets -> episode -> backbones -> heads (vectors) -> model (fusion)
-    -> bank -> train (losses), evaluate (metric)
-
-At full size and on real data: `benchmarks` (PASCAL-5^i, COCO-20^i, FSS-1000), `augment`, `pixels`,
-`recipe`, `runner` and `launch` train; `protocol`, `fit_size` and `predict` use what was trained;
-`released` reads the released code's checkpoints.
-
-Stored results: `experiments` says what is run, `runs` computes it, `tables` prints it, and `kept`
-brings a stored head back. The chapters' own measurements are in `explore` (what vectors find),
-`gradients`, `several_shots` and `intervals`; `looks` holds those behind the explorers. `draw`,
-`panels`, `widgets` and the notebooks sit on top. `check` judges the answers to the notebooks'
-exercises.
+Each folder is a room, and imports only what stands before it: `toyshop` renders toys, `method` is
+the paper, `models` are ready to use, `datasets` give images with masks, `evaluation` scores,
+`training` teaches, `study` holds what the course has measured, `course` what its chapters import.
 """
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
-# What `scl.NAME` offers; imported when asked for, so that `import scl` stays quick.
-_OFFERED = {
-    "build_model": "scl.models.build",
-    "full_size": "scl.models.build",
-    "load_checkpoint": "scl.models.checkpoint",
-    "load_released": "scl.models.released",
-}
+
+def offer(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Let a package offer names of its modules, imported when asked for: stays quick to import.
+
+    package: its __name__; names: module to the names in it, with a space between them. Returns
+    the package's __getattr__ and __dir__.
+    """
+    home = {name: module for module, inside in names.items() for name in inside.split()}
+
+    def find(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{home[name]}"), name)
+
+    return find, lambda: sorted(home)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _OFFERED:
-        raise AttributeError(f"module 'scl' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_OFFERED[name]), name)
+__getattr__, __dir__ = offer(
+    __name__,
+    {
+        "models.build": "build_model full_size",
+        "models.checkpoint": "load_checkpoint",
+        "models.released": "load_released",
+    },
+)

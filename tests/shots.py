@@ -8,7 +8,6 @@ opens an executed notebook without running it, and stores what a reader sees, a 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import secrets
 import shutil
@@ -23,10 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scl.course.notebooks import environment
+
 ROOT = Path(__file__).resolve().parents[1]
-SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
-tasks = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tasks)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = [
@@ -62,7 +60,7 @@ def lab_environment(home: Path) -> dict[str, str]:
         place = folders["JUPYTER_CONFIG_DIR"] / f"lab/user-settings/{name}.jupyterlab-settings"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(values), encoding="utf-8")
-    return {**tasks.notebook_environment(), **{name: str(path) for name, path in folders.items()}}
+    return {**environment(), **{name: str(path) for name, path in folders.items()}}
 
 
 def free_port() -> int:

@@ -1,6 +1,5 @@
 """The exercises: right answers pass, and typical wrong ones are told what is wrong with them."""
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -9,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from nbformat import from_dict
 
 from scl.course import check
 from scl.course.check import chapter02, chapter03, chapter04, chapter06
+from scl.course.handouts import handout
+from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
 
 ROOT = Path(__file__).resolve().parents[1]
-SPEC = importlib.util.spec_from_file_location("course_tasks", ROOT / "tasks.py")
-tasks = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tasks)
 
 # ------------------------------------------------------------------ solutions, as in the notebooks
 
@@ -644,13 +643,13 @@ def made_up():
         defined = re.search(r"def (my_\w+)", SOLUTIONS[name]).group(1)
         cells.append(cell(SOLUTIONS[name].strip(), "solution"))
         cells.append(cell(f"check.{name}({defined})", "check"))
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return from_dict({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
 def books():
     """The notebooks that have exercises, and the made-up one."""
-    found = {path.stem: tasks.read_notebook(path) for path in (ROOT / "notebooks").glob("*.ipynb")}
-    with_exercises = {n: b for n, b in found.items() if tasks.tagged_cells(b, "check")}
+    found = {path.stem: read(path) for path in (ROOT / "notebooks").glob("*.ipynb")}
+    with_exercises = {n: b for n, b in found.items() if tagged_cells(b, "check")}
     return {"made up": made_up(), **dict(sorted(with_exercises.items()))}
 
 
@@ -661,10 +660,10 @@ def run_exercises(book):
     """Run the solution and check cells in one namespace; what each check returned."""
     space, results = {"torch": torch, "np": np, "F": F, "check": check}, []
     for cell in book["cells"]:
-        source = tasks.text_of(cell["source"])
-        if tasks.has_tag(cell, "solution"):
+        source = cell.source
+        if has_tag(cell, "solution"):
             exec(source, space)
-        elif tasks.has_tag(cell, "check"):
+        elif has_tag(cell, "check"):
             results.append(eval(source, space))
     return results
 
@@ -679,7 +678,7 @@ def test_every_exercise_of_a_notebook_is_right(name, capsys):
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_every_exercise_of_a_handout_is_not_written_yet(name, capsys):
-    results = run_exercises(tasks.handout(BOOKS[name], name))
+    results = run_exercises(handout(BOOKS[name], name))
     said = capsys.readouterr()
     assert results and all(result is False for result in results), said.out
     assert said.err.splitlines() == ["not written yet"] * len(results)
@@ -687,5 +686,5 @@ def test_every_exercise_of_a_handout_is_not_written_yet(name, capsys):
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_check_cells_are_one_call(name):
-    for cell in tasks.tagged_cells(BOOKS[name], "check"):
-        assert re.fullmatch(r"check\.\w+\(\w+\)", tasks.text_of(cell["source"]).strip())
+    for cell in tagged_cells(BOOKS[name], "check"):
+        assert re.fullmatch(r"check\.\w+\(\w+\)", cell.source.strip())

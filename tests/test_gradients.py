@@ -3,7 +3,7 @@
 import torch
 from helpers import maps_of, random_task, tiny_model
 
-from scl.course.gradients import gradient_maps, gradient_norms
+from scl.course.measure import gradient_maps, gradient_norms
 from scl.datasets.bank import Batch
 from scl.method.scl import Maps
 from scl.method.vectors import shrink_mask

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import texts
 
-from scl.course.looks import LEFT_OUT, fusion_look, look, spoil_kinds
-from scl.course.panels import found_lost_query_figure, fusion_figure
+from scl.course.explorers.found_lost import found_lost_query_figure, look
+from scl.course.explorers.fusion import LEFT_OUT, fusion_figure, fusion_look, spoil_kinds
 from scl.method.metric import count_pixels
 from scl.method.rules import V_S
 from scl.models.build import ModelConfig, build_model

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scl.course import draw
-from scl.course.widgets import found_lost_slider
+from scl.course.explorers.found_lost import found_lost_slider
 from scl.evaluation import overlay
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from helpers import random_task, tiny_model
 
-from scl.course.several_shots import fuse_every_way, lowest_share
+from scl.course.spoil import fuse_every_way, lowest_share
 from scl.datasets.bank import Batch
 from scl.method.scl import Maps
 

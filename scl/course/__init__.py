@@ -1,1 +1,20 @@
-"""Room."""
+"""What the chapters import: measurements, pictures, explorers, exercise checks, notebook tools.
+
+It may import every room but `scl.__main__`, and nothing imports it.
+"""
+
+from scl import offer
+
+__getattr__, __dir__ = offer(
+    __name__,
+    {
+        "explorers.found_lost": "found_lost_explorer found_lost_query_figure found_lost_slider"
+        " look",
+        "explorers.fusion": "fusion_explorer fusion_figure fusion_look",
+        "explorers.losses": "loss_explorer loss_figure read_stored",
+        "measure": "angle best_cut depth_in_object first_probability gradient_maps gradient_norms"
+        " guide_supports one_of_each_class own_cosine random_split recall_by_part"
+        " seen_and_unseen share_by_depth",
+        "spoil": "fuse_every_way is_lowest lowest_share other_mask spoiled_batch",
+    },
+)

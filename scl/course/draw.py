@@ -1,4 +1,4 @@
-"""Every picture of the course. Functions take arrays and return a Figure; nothing is global.
+"""Draw the course's pictures. Functions take arrays and return a Figure; nothing is global.
 
 Colours are those of Okabe and Ito, which colour-blind readers tell apart; every region also has
 an outline or a label, so that no picture needs its colours.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from scl.evaluation.overlay import (
     BLUE,
@@ -24,20 +28,24 @@ from scl.evaluation.overlay import (
     PURPLE,
     TRUTH,
     VERMILION,
+    edge_of,
     grow,
     overlay,
+    rgb,
 )
 from scl.method.vectors import IGNORE
 
 # What `draw.NAME` offers besides the figures below.
 __all__ = ["FOUND", "LOST", "PREDICTED", "TRUTH", "grow", "overlay"]
 
+SIDE, GAP, TITLE = 180, 8, 30  # of a mosaic: pixels of a picture, between them, and for a title
+COLOURS, DASHES = (BLUE, VERMILION, GREEN, PURPLE), ("-", "--", ":", "-.")
 
 
 def panels(
     pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 0, side: float = 1.9
 ) -> Figure:
-    """Pictures in a grid, each under its title. H x W x 3 uint8, or H x W maps in 0..1."""
+    """Set pictures in a grid, each under its title: H x W x 3 uint8, or H x W maps in 0..1."""
     columns = columns or len(pictures)
     rows = -(-len(pictures) // columns)
     width, height = side * columns, (side + 0.3) * rows
@@ -49,12 +57,57 @@ def panels(
         size = side - 0.08
         axis = figure.add_axes((left / width, bottom / height, size / width, size / height))
         axis.axis("off")
-        limits = {"vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
-        axis.imshow(picture, cmap="cividis", interpolation="nearest", aspect="auto", **limits)
+        # Colours and limits are for maps; a photograph has its own.
+        axis.imshow(picture, "cividis", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         # A fixed height spares the search for one among ticks that are not there.
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=9, pad=3, y=1.0)
     return figure
+
+
+def mosaic(pictures: Sequence[np.ndarray | None], titles: Sequence[str], columns: int) -> Figure:
+    """Set pictures SIDE x SIDE x 3 uint8 in a grid, each under its title; None leaves a place.
+
+    All of them are one image on one axes: an axes each would take most of a redrawing's time.
+    """
+    rows, line = -(-len(pictures) // columns), SIDE + TITLE
+    # With its opacity, which matplotlib would add to every pixel itself, and slowly.
+    canvas = np.full((rows * line, columns * (SIDE + GAP), 4), 255, np.uint8)
+    height, width = canvas.shape[:2]
+    figure = Figure(figsize=(width / 100, height / 100))
+    axis = figure.add_axes((0, 0, 1, 1))
+    for place, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        left, top = place % columns * (SIDE + GAP) + GAP // 2, place // columns * line + TITLE
+        middle = (left + SIDE / 2) / width
+        figure.text(middle, 1 - (top - 5) / height, title, fontsize=9, ha="center")
+        if picture is not None:
+            canvas[top : top + SIDE, left : left + SIDE, :3] = picture
+    axis.imshow(canvas, interpolation="none", aspect="auto")
+    axis.axis("off")
+    return figure
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """Bring a picture H x W x 3 uint8 to a mosaic's size, so that outlines are thin and even."""
+    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def heat(cells: np.ndarray) -> np.ndarray:
+    """Colour a map h x w in 0..1 as a mosaic's picture, its cells visible."""
+    return grow(colormaps["cividis"](np.clip(cells, 0, 1), bytes=True)[..., :3], (SIDE, SIDE))
+
+
+def outlined(picture: np.ndarray, mask: np.ndarray, colour: str = TRUTH) -> np.ndarray:
+    """Draw the outline of a mask on a picture H x W x 3 uint8, dashed in colour and white.
+
+    Dashes show on any ground, and tell a truth from a prediction, which is tinted, without colour.
+    """
+    out, size = picture.copy(), picture.shape[:2]
+    edge = edge_of(grow(np.asarray(mask) == 1, size))
+    rows, columns = np.indices(size)
+    out[edge] = rgb(colour)
+    out[edge & ((rows + columns) // 4 % 2 == 1)] = 255
+    return out
 
 
 def episode_figure(
@@ -64,7 +117,7 @@ def episode_figure(
     query_mask: np.ndarray,
     label: str,
 ) -> Figure:
-    """An episode as the model meets it: supports with their masks, then the query and its truth."""
+    """Show an episode as the model meets it: supports with masks, the query, and its truth."""
     pictures = [overlay(i, {TRUTH: m}) for i, m in zip(support_images, support_masks, strict=True)]
     titles = [f"support {k + 1}: {label}" for k in range(len(pictures))]
     known = np.where(query_mask == IGNORE, 0, query_mask)
@@ -75,7 +128,7 @@ def episode_figure(
 def grid_of_numbers(
     tables: Mapping[str, np.ndarray], highlight: np.ndarray | None = None
 ) -> Figure:
-    """Small tables of numbers side by side; highlighted cells are tinted."""
+    """Write small tables of numbers side by side; highlighted cells are tinted."""
     figure = Figure(figsize=(2.2 * len(tables), 2.4), layout="constrained")
     for axis, (name, table) in zip(figure.subplots(1, len(tables)), tables.items(), strict=True):
         shown = np.zeros(table.shape) if highlight is None else highlight
@@ -83,8 +136,7 @@ def grid_of_numbers(
         for (y, x), value in np.ndenumerate(table):
             axis.text(x, y, f"{value:g}", ha="center", va="center", fontsize=12)
         axis.set_title(name, fontsize=10)
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
     return figure
 
 
@@ -95,7 +147,7 @@ def found_lost_figure(
     threshold: float = 0.5,
     label: str = "support",
 ) -> Figure:
-    """Figure 4 of the paper for one support: mask, first prediction, found and lost regions.
+    """Show one support as the paper's Figure 4: mask, first prediction, found and lost regions.
 
     image: H x W x 3 uint8; mask: h x w, shrunk; probability: h x w, of the first support
     prediction (Eq. 3); threshold: 0.5 is the argmax of Eq. 4.
@@ -103,27 +155,19 @@ def found_lost_figure(
     predicted = probability > threshold
     found, lost = (mask == 1) & predicted, (mask == 1) & ~predicted
     share = found.sum() / max((mask == 1).sum(), 1)
-    return panels(
-        [
-            overlay(image, {TRUTH: mask}),
-            overlay(image, {PREDICTED: predicted}),
-            overlay(image, {FOUND: found}),
-            overlay(image, {LOST: lost}),
-        ],
-        [
-            f"{label}: mask",
-            f"first prediction > {threshold:.2f}",
-            f"primary: {100 * share:.0f} % found",
-            f"auxiliary: {100 * (1 - share):.0f} % lost",
-        ],
-        side=2.1,
-    )
+    regions = {
+        f"{label}: mask": {TRUTH: mask},
+        f"first prediction > {threshold:.2f}": {PREDICTED: predicted},
+        f"primary: {100 * share:.0f} % found": {FOUND: found},
+        f"auxiliary: {100 * (1 - share):.0f} % lost": {LOST: lost},
+    }
+    return panels([overlay(image, r) for r in regions.values()], list(regions), side=2.1)
 
 
 def probability_figure(
     image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], unit: str
 ) -> Figure:
-    """An image with its mask, and maps in 0..1 beside it on one colour scale named `unit`."""
+    """Show an image with its mask, and maps in 0..1 beside it on one scale named `unit`."""
     pictures = [overlay(image, {TRUTH: mask}), *(grow(m, image.shape[:2]) for m in maps.values())]
     # An empty last panel makes room for the colour bar.
     figure = panels([*pictures, pictures[0]], ["truth", *maps, ""], side=2.1)
@@ -135,14 +179,12 @@ def probability_figure(
     return figure
 
 
-def curves(
-    history: Sequence[Mapping[str, float]], names: Sequence[str], smooth: int = 15
-) -> Figure:
-    """Losses over training steps, each a running mean, told apart by dashes too."""
+def curves(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
+    """Plot losses over training steps, each a running mean, told apart by dashes too."""
+    smooth = 15
     figure = Figure(figsize=(6, 3), layout="constrained")
     axis = figure.subplots()
-    dashes = ("-", "--", ":", "-.")
-    for name, colour, dash in zip(names, (BLUE, VERMILION, GREEN, PURPLE), dashes, strict=False):
+    for name, colour, dash in zip(names, COLOURS, DASHES, strict=False):
         values = np.array([record[name] for record in history])
         kernel = np.ones(min(smooth, len(values))) / min(smooth, len(values))
         smoothed = np.convolve(values, kernel, mode="valid")
@@ -155,50 +197,52 @@ def curves(
     return figure
 
 
+def _plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """Make a figure with one axes that has no frame above and on the right."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axis: Axes = figure.subplots()
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis
+
+
+def _beside(axis: Axes, place: tuple[float, float], text: str, gap: int, **style: Any) -> None:
+    """Write a text on the right of a place, `gap` points away."""
+    axis.annotate(text, place, (gap, 0), textcoords="offset points", va="center", **style)
+
+
 def whiskers(
     rows: Mapping[str, tuple[float, float, float]], xlabel: str, zero: bool = False
 ) -> Figure:
-    """One value with its interval per row: name to (value, low, high)."""
-    figure = Figure(figsize=(6.4, 0.42 * len(rows) + 0.9), layout="constrained")
-    axis: Axes = figure.subplots()
+    """Plot {name: (value, low, high)}, a value and its interval in each row."""
+    figure, axis = _plot(6.4, 0.42 * len(rows) + 0.9)
     for place, (value, low, high) in enumerate(rows.values()):
         axis.plot([low, high], [place, place], color=BLUE, lw=2)
         axis.plot([value], [place], "o", color=BLUE)
-        text = f"{value:.1f}"
-        axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center")
+        _beside(axis, (high, place), f"{value:.1f}", 6)
     axis.set_yticks(range(len(rows)), list(rows))
     axis.set_xlabel(xlabel)
     axis.margins(x=0.15)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     if zero:
         axis.axvline(0, color=GREY, lw=1)
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
-    """Grouped bars: group to (name to value). Values stand on the bars."""
+    """Plot {group: {name: value}} as grouped bars, the values on the bars."""
     names = list(next(iter(groups.values())))
-    figure = Figure(figsize=(1.6 + 1.5 * len(groups), 2.9), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = _plot(1.6 + 1.5 * len(groups), 2.9)
     width = 0.8 / len(names)
     for i, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN, PURPLE), strict=False)):
         places = np.arange(len(groups)) + (i - (len(names) - 1) / 2) * width
-        drawn = axis.bar(
-            places,
-            [group[name] for group in groups.values()],
-            width * 0.92,
-            color=colour,
-            label=name,
-        )
+        heights = [group[name] for group in groups.values()]
+        drawn = axis.bar(places, heights, width * 0.92, color=colour, label=name)
         axis.bar_label(drawn, fmt="%.0f", fontsize=8)
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set_ylabel(ylabel)
     if len(names) > 1:
-        axis.legend(
-            frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1)
-        )
-    axis.spines[["top", "right"]].set_visible(False)
+        above: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+        axis.legend(frameon=False, fontsize=8, ncols=len(names), **above)
     return figure
 
 
@@ -209,14 +253,11 @@ def matrix(
     axes: tuple[str, str],
     zero: str = "0.00",
 ) -> Figure:
-    """A table as a picture: values in 0..1 by colour, and as numbers in the cells.
+    """Show a table as a picture: values in 0..1 by colour, and as numbers in the cells.
 
     values: [R, C]; axes: what the rows and the columns are; zero: how an exact zero is printed.
     """
-    figure = Figure(
-        figsize=(1.9 + 0.85 * len(columns), 1.1 + 0.45 * len(rows)), layout="constrained"
-    )
-    axis = figure.subplots()
+    figure, axis = _plot(1.9 + 0.85 * len(columns), 1.1 + 0.45 * len(rows))
     axis.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         text = zero if value == 0 else f"{value:.2f}"
@@ -235,14 +276,12 @@ def lines(
     ylabel: str,
     log: bool = False,
 ) -> Figure:
-    """Named lines (x values, y values), told apart by dashes, marks and a label at the end."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axis = figure.subplots()
-    looks = zip((BLUE, VERMILION, GREEN, PURPLE), ("-", "--", ":", "-."), "os^D", strict=True)
+    """Plot {name: (x values, y values)} as lines with dashes, marks and a name at the end."""
+    figure, axis = _plot(6.4, 3.2)
+    looks = zip(COLOURS, DASHES, "os^D", strict=True)
     for (name, (x, y)), (colour, dash, mark) in zip(series.items(), looks, strict=False):
         axis.plot(x, y, dash, marker=mark, color=colour, lw=2)
-        end = (x[-1], y[-1])
-        axis.annotate(name, end, (8, 0), textcoords="offset points", va="center", color=colour)
+        _beside(axis, (x[-1], y[-1]), name, 8, color=colour)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         axis.set_xscale("log")
@@ -250,42 +289,37 @@ def lines(
         axis.set_xticks(ticks, [f"{v:g}" for v in ticks])
         axis.minorticks_off()
     axis.margins(x=0.2)
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def scatter(
     groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """Points (x values, y values) of a few groups, told apart by their marks too."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axis = figure.subplots()
+    """Plot {group: (x values, y values)} as points, told apart by their marks too."""
+    figure, axis = _plot(6.4, 3.2)
     looks = zip((BLUE, ORANGE, GREEN, PURPLE), "o^sD", strict=True)
     for (name, (x, y)), (colour, mark) in zip(groups.items(), looks, strict=False):
         axis.plot(x, y, mark, color=colour, label=name, ms=5, alpha=0.7, mec="none")
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if len(groups) > 1:
         axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100, small: bool = False) -> bytes:
-    """The figure as a JPEG (a fifth of a PNG's size for photographs) or PNG.
+    """Encode a figure as a JPEG (a fifth of a PNG's size for photographs) or PNG.
 
     small: take longer to save some bytes, for what is stored.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    options = {"pil_kwargs": {"quality": 80, "optimize": small}} if kind == "jpeg" else {}
-    figure.savefig(buffer, format=kind, dpi=dpi, **options)
+    options = {"quality": 80, "optimize": small} if kind == "jpeg" else None
+    figure.savefig(buffer, format=kind, dpi=dpi, pil_kwargs=options)
     return buffer.getvalue()
 
 
 def show(figure: Figure, alt: str) -> None:
     """Put a figure into a notebook; alt says in words what it shows."""
-    from IPython.display import Image, display
+    from IPython import display
 
-    display(Image(to_bytes(figure, small=True), format="jpeg", alt=alt))
+    display.display(display.Image(to_bytes(figure, small=True), format="jpeg", alt=alt))

@@ -1,8 +1,21 @@
-"""Ways to get a support mask wrong, to see what cross-guided fusion makes of it."""
+"""Spoil support masks, and compare ways to use several supports of which one may be spoiled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
+from torch import Tensor
+
+from scl.datasets.bank import Batch, FeatureBank
+from scl.evaluation.evaluate import Result
+from scl.method.episode import Dataset, EpisodeIndex
+from scl.method.fusion import confidence, fuse, pair_iou
+from scl.method.losses import likelier
+from scl.method.metric import count_pixels, interval, resample
+from scl.method.rules import Rules
+from scl.method.scl import SCL, Support
 
 SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
 
@@ -10,7 +23,7 @@ SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
 def spoil_mask(
     mask: np.ndarray, kind: str, other: np.ndarray | None, generator: np.random.Generator
 ) -> np.ndarray:
-    """A mask as a careless hand would have painted it: H x W uint8 with 0 and 1, never empty.
+    """Paint a mask as a careless hand would have: H x W uint8 with 0 and 1, never empty.
 
     mask: H x W with 1 on the object; kind: one of SPOILS ("clean" gives the mask as it is);
     other: the mask of another object in the picture, for "wrong object"; None if there is none.
@@ -23,19 +36,15 @@ def spoil_mask(
     if kind == "clean":
         return np.array(mask, dtype=np.uint8)
     if kind == "wrong object":
-        return _wrong_object(other)
+        if other is None or not (np.asarray(other) == 1).any():
+            raise ValueError("kind='wrong object': the picture shows no object but its target")
+        return (np.asarray(other) == 1).astype(np.uint8)
     work = {"shifted": _shifted, "eroded": _eroded, "random box": _random_box}[kind]
     return work(inside, generator).astype(np.uint8)
 
 
-def _wrong_object(other: np.ndarray | None) -> np.ndarray:
-    if other is None or not (np.asarray(other) == 1).any():
-        raise ValueError("kind='wrong object': the picture shows no object but its target")
-    return (np.asarray(other) == 1).astype(np.uint8)
-
-
 def _shifted(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Moved by a third of the object's larger side, or as far as the picture has room.
+    """Move it by a third of the object's larger side, or as far as the picture has room.
 
     The generator chooses among the directions (up, down, left, right) that have the room.
     """
@@ -49,7 +58,7 @@ def _shifted(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _eroded(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The third of the object's pixels that lies deepest, as repeated erosion would leave it."""
+    """Keep the third of the object that lies deepest, as repeated erosion would leave it."""
     depth, core = np.zeros(inside.shape), inside
     while core.any():
         depth += core
@@ -67,7 +76,7 @@ def _eroded(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _random_box(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A box of about the object's area, somewhere, up to twice as wide as high or the reverse."""
+    """Put a box of about the object's area anywhere, up to twice as long as it is short."""
     (height, width), area = inside.shape, int(inside.sum())
     tall = round(np.sqrt(area * 2 ** generator.uniform(-1, 1)))
     tall = int(np.clip(tall, -(-area // width), height))
@@ -76,3 +85,77 @@ def _random_box(inside: np.ndarray, generator: np.random.Generator) -> np.ndarra
     out = np.zeros_like(inside)
     out[top : top + tall, left : left + wide] = True
     return out
+
+
+def other_mask(dataset: Dataset, index: int) -> np.ndarray | None:
+    """Find the mask of another object in a picture; None where the data set knows of none."""
+    try:
+        return dataset.wrong_mask(index) if hasattr(dataset, "wrong_mask") else None
+    except ValueError:
+        return None
+
+
+def spoil_item(
+    dataset: Dataset, index: int, kind: str, generator: np.random.Generator
+) -> np.ndarray:
+    """Spoil the mask of one item of a data set; see `spoil_mask`."""
+    other = other_mask(dataset, index) if kind == "wrong object" else None
+    return spoil_mask(dataset[index][1], kind, other, generator)
+
+
+def spoiled_batch(
+    dataset: Dataset,
+    bank: FeatureBank,
+    episodes: Sequence[EpisodeIndex],
+    kind: str,
+    generator: np.random.Generator,
+) -> Batch:
+    """Make a batch whose first supports have spoiled masks, for heads without a prior (CANet)."""
+    batch = bank.batch(episodes)
+    masks = batch.support_masks.clone()
+    for row, episode in enumerate(episodes):
+        masks[row, 0] = torch.from_numpy(spoil_item(dataset, episode.supports[0], kind, generator))
+    return batch._replace(support_masks=masks)
+
+
+@torch.no_grad()
+def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support]:
+    """Use K supports in seven ways, of which the last looks at the query's truth.
+
+    Returns a Result by name, and the support set that was read.
+    """
+    size, truth = tuple(batch.query_masks.shape[-2:]), batch.query_masks
+    support = model.condition(batch.support, batch.support_masks)
+    logits = model.segment(support, batch.query, "average", size).logits
+    alone = likelier(logits)
+    others = confidence(support.mutual, Rules(own_score=False))
+    best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
+    rows = torch.arange(len(truth))
+
+    def weighted(scores: Tensor) -> Tensor:
+        return likelier(fuse(logits, scores, model.rules))
+
+    masks = {
+        "one support": alone[:, -1],
+        "the best-scored support": alone[rows, support.scores.argmax(dim=1)],
+        "averaging predictions": weighted(torch.ones_like(support.scores)),
+        "cross-guided (Eq. 17)": weighted(support.scores),
+        "leave-one-out scores": weighted(others),
+        "averaging vectors": model.segment(support, batch.query, "vectors", size).mask,
+        "the best support (oracle)": alone[rows, best],
+    }
+    counts = {name: count_pixels(mask, truth).cpu().numpy() for name, mask in masks.items()}
+    return {name: Result(c, batch.labels.numpy()) for name, c in counts.items()}, support
+
+
+def is_lowest(scores: Tensor) -> Tensor:
+    """Tell in which of B episodes the first of K scores [B, K] is the lowest, no tie: [B] bool."""
+    return scores[:, 0] < scores[:, 1:].amin(dim=1)
+
+
+def lowest_share(scores: Tensor, seed: int = 0) -> tuple[float, float, float]:
+    """Count in what % of B episodes the first of K scores [B, K] is the lowest, with interval."""
+    lowest = is_lowest(scores).cpu().numpy()
+    draws = resample(len(lowest), np.random.default_rng(seed)) @ lowest / len(lowest)
+    low, high = interval(draws)
+    return 100 * lowest.mean(), 100 * low, 100 * high

@@ -1,4 +1,4 @@
-"""Widgets: a few controls above a picture, thin over `draw`, `looks` and `panels`.
+"""Put a few controls above a picture that follows them.
 
 Only `observe` and `Image.value` are used: `interact` and `Output` make headless runs hang.
 """
@@ -6,30 +6,18 @@ Only `observe` and `Image.value` are used: `interact` and `Output` make headless
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import ipywidgets
-import numpy as np
 from matplotlib.figure import Figure
 
-from scl.course.draw import found_lost_figure, to_bytes
-from scl.course.looks import fusion_look, look, read_stored, spoil_kinds
-from scl.course.panels import found_lost_query_figure, fusion_figure, loss_figure, message_figure
-from scl.datasets.bank import FeatureBank
-from scl.datasets.folds import FOLDS
-from scl.method.episode import Dataset, EpisodeIndex
-from scl.method.scl import SCL
-from scl.study.grid import GUIDED, RESULTS, SEEDS
-from scl.study.tables import NAMES
-
-THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-EPISODES_SHOWN = 8  # of each class, at most
+from scl.course.draw import to_bytes
 
 
 def explorer(
     draw: Callable[..., Figure], controls: Mapping[str, ipywidgets.ValueWidget]
 ) -> ipywidgets.VBox:
-    """Controls, and below them the picture draw(name=value, ...) of their values.
+    """Set controls above the picture draw(name=value, ...) of their values.
 
     draw: draws the static twin, too; controls: argument of draw to the control that sets it.
 
@@ -44,7 +32,7 @@ def explorer(
     def values() -> dict[str, object]:
         return {name: control.value for name, control in controls.items()}
 
-    def react(change: dict) -> None:
+    def react(change: dict[str, Any]) -> None:
         owner = change.get("owner", first)
         changed = {name: change["new"] for name, c in controls.items() if c is owner}
         try:
@@ -65,131 +53,31 @@ def explorer(
     return box
 
 
-def _slider(
+def message_figure(text: str) -> Figure:
+    """Write a sentence in place of a picture that cannot be drawn."""
+    figure = Figure(figsize=(9.4, 0.8))
+    figure.text(0.02, 0.5, text, va="center", fontsize=11)
+    return figure
+
+
+def slider(
     name: str, values: Sequence[object], start: object, width: str = "28em"
 ) -> ipywidgets.SelectionSlider:
-    """A slider that reports a value when it comes to rest."""
-    return ipywidgets.SelectionSlider(
-        options=list(values),
-        value=start,
-        description=name,
-        continuous_update=False,
-        style={"description_width": "initial"},
-        layout={"width": width},
-    )
+    """Make a slider that reports a value when it comes to rest."""
+    kind = ipywidgets.SelectionSlider
+    return _control(kind, name, values, start, width, continuous_update=False)
 
 
-def _dropdown(
+def dropdown(
     name: str, options: Sequence[object], start: object, width: str
 ) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=list(options),
-        value=start,
-        description=name,
-        style={"description_width": "initial"},
-        layout={"width": width},
-    )
+    """Make a list to choose from; options: values, or pairs of a name and a value."""
+    return _control(ipywidgets.Dropdown, name, options, start, width)
 
 
-def slider_picture(
-    draw: Callable[[object], Figure], name: str, values: Sequence[object], start: object
-) -> ipywidgets.VBox:
-    """A slider over `values`; the picture below it is draw(value). See `explorer`."""
-    return explorer(lambda value: draw(value), {"value": _slider(name, values, start)})
-
-
-def found_lost_slider(
-    image: np.ndarray, mask: np.ndarray, probability: np.ndarray, label: str
-) -> ipywidgets.VBox:
-    """Move the threshold of the first support prediction; found and lost regions follow.
-
-    Arguments as for scl.course.draw.found_lost_figure, which draws the static twin.
-    """
-    return slider_picture(
-        lambda t: found_lost_figure(image, mask, probability, t, label),
-        "threshold",
-        THRESHOLDS,
-        0.5,
-    )
-
-
-def found_lost_explorer(
-    models: Mapping[str, SCL],
-    dataset: Dataset,
-    bank: FeatureBank,
-    episodes: Sequence[EpisodeIndex],
-    threshold: float = 0.5,
-) -> ipywidgets.VBox:
-    """Choose guide, class, episode and threshold; the split and the query's predictions follow.
-
-    models: name to a model guided by ("pri", "aux"), or of cosine_guides; episodes:
-    of the classes to offer, the first few of each. The static twin is
-    found_lost_query_figure(look(model, dataset, bank, episode, threshold)).
-    """
-    if not models or not episodes:
-        raise ValueError(f"{len(models)} models, {len(episodes)} episodes: expected one of each")
-    by_class: dict[str, list[EpisodeIndex]] = {}
-    for episode in episodes:
-        by_class.setdefault(dataset.classes[episode.label], []).append(episode)
-    count = min(EPISODES_SHOWN, *map(len, by_class.values()))
-
-    def draw(guide: str, label: str, episode: int, threshold: float) -> Figure:
-        chosen = by_class[label][episode - 1]
-        return found_lost_query_figure(look(models[guide], dataset, bank, chosen, threshold))
-
-    controls = {
-        "guide": _dropdown("guidance", list(models), next(iter(models)), "25em"),
-        "label": _dropdown("class", list(by_class), next(iter(by_class)), "12em"),
-        "episode": _slider("episode", range(1, count + 1), 1, "18em"),
-        "threshold": _slider("threshold", THRESHOLDS, threshold),
-    }
-    return explorer(draw, controls)
-
-
-def fusion_explorer(
-    model: SCL,
-    dataset: Dataset,
-    bank: FeatureBank,
-    episode: EpisodeIndex,
-    spoils: Sequence[str] | None = None,
-    seed: int = 0,
-) -> ipywidgets.VBox:
-    """Spoil supports one by one; mutual IoUs, scores and both fusions follow.
-
-    spoils: how each support starts, None: all clean. A support whose picture shows no other
-    object is not offered "wrong object". The static twin is
-    fusion_figure(fusion_look(model, dataset, bank, episode, spoils, seed)).
-    """
-    starts = spoils or ["clean"] * len(episode.supports)
-    controls = {
-        f"support_{k}": _dropdown(f"support {k}", spoil_kinds(dataset, item), start, "15em")
-        for k, (item, start) in enumerate(zip(episode.supports, starts, strict=True), 1)
-    }
-
-    def draw(**kinds: str) -> Figure:
-        return fusion_figure(
-            fusion_look(model, dataset, bank, episode, tuple(kinds.values()), seed)
-        )
-
-    return explorer(draw, controls)
-
-
-def loss_explorer(results: Path = RESULTS) -> ipywidgets.VBox:
-    """Choose a row of the tables, a fold and a seed; stored losses and mIoU follow.
-
-    The files are read once, here. The static twin is
-    loss_figure(read_stored(results), variant, fold, seed).
-    """
-    stored = read_stored(results)
-
-    def draw(variant: str, fold: int, seed: int | str) -> Figure:
-        return loss_figure(stored, variant, fold, seed)
-
-    rows = [(NAMES[variant], variant) for variant in GUIDED]
-    seeds = [("all", "all"), *((str(seed), seed) for seed in SEEDS)]
-    controls = {
-        "variant": _dropdown("row", rows, "scl", "26em"),
-        "fold": _dropdown("fold", range(FOLDS), 0, "8em"),
-        "seed": _dropdown("seed", seeds, "all", "8em"),
-    }
-    return explorer(draw, controls)
+def _control(
+    kind: type, name: str, options: Sequence[object], start: object, width: str, **more: object
+) -> Any:
+    style, layout = {"description_width": "initial"}, {"width": width}
+    chosen = {"options": list(options), "value": start, "description": name}
+    return kind(**chosen, style=style, layout=layout, **more)

@@ -1,1 +1,15 @@
-"""Room."""
+"""Images with masks: Toyshop, folders, the published benchmarks, their folds and kept features.
+
+It may import `scl.models`, `scl.method`, `scl.toyshop` and what stands below them.
+"""
+
+from scl import offer
+
+__getattr__, __dir__ = offer(
+    __name__,
+    {
+        "bank": "FeatureBank take_maps",
+        "folds": "split_classes",
+        "toyshop": "ToyshopSet",
+    },
+)

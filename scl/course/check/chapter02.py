@@ -9,38 +9,27 @@ from torch import Tensor
 
 from scl.method import vectors
 
-from .judge import (
-    Case,
-    Exercise,
-    Function,
-    Mistake,
-    Slip,
-    check_holds,
-    compare,
-    finite,
-    generator,
-    tell,
-    values_of,
-)
+from . import judge
+from .judge import Case, Function, Mistake, Slip
 
 
 def sum_under(features: Tensor, mask: Tensor) -> Tensor:
-    """The sum of the cells under each mask: [N, d, h, w] and [N, h, w] to [N, d]."""
+    """Add up the cells under each mask: [N, d, h, w] and [N, h, w] to [N, d]."""
     return (features * mask.unsqueeze(1)).sum(dim=(2, 3))
 
 
 def area(mask: Tensor) -> Tensor:
-    """The number of cells under each mask, [N, 1]."""
+    """Count the cells under each mask, [N, 1]."""
     return mask.sum(dim=(1, 2)).unsqueeze(1)
 
 
 def average_without_care(features: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 1 as written: NaN where the mask is empty."""
+    """Follow Eq. 1 to the letter: NaN where the mask is empty."""
     return sum_under(features, mask) / area(mask)
 
 
 def _gap_cases() -> list[Case]:
-    g = generator(0)
+    g = judge.generator(0)
     features = torch.randn(3, 4, 5, 6, generator=g) + 1
     mask = (torch.rand(3, 5, 6, generator=g) > torch.tensor([0.3, 0.5, 0.8])[:, None, None]).float()
     hole = mask * torch.tensor([1.0, 0.0, 1.0])[:, None, None]
@@ -59,40 +48,26 @@ POOLED_TOGETHER = (
     "own mask and its own average."
 )
 GAP_SLIPS = (
-    Slip(
-        lambda f, m: f.mean(dim=(2, 3)),
-        "The mask makes no difference: you averaged all cells of the map.",
-    ),
-    Slip(
-        lambda f, m: (f * m.unsqueeze(1)).mean(dim=(2, 3)),
-        "You added up the right cells, but divided by all cells, not by those under the mask.",
-    ),
+    Slip(lambda f, m: f.mean(dim=(2, 3)),
+         "The mask makes no difference: you averaged all cells of the map."),
+    Slip(lambda f, m: (f * m.unsqueeze(1)).mean(dim=(2, 3)),
+         "You added up the right cells, but divided by all cells, not by those under the mask."),
     Slip(_pool_together, POOLED_TOGETHER),
     Slip(lambda f, m: _pool_together(f, m).expand(len(f), -1), POOLED_TOGETHER),
-    Slip(
-        lambda f, m: sum_under(f, m) / m.sum(),
-        "You divided each image's sum by the area of all masks together. How large is the "
-        "mask of one image?",
-    ),
-    Slip(
-        sum_under,
-        "You added up the cells under the mask and stopped there: twice the object would "
-        "give twice the vector. What is missing to make it an average?",
-    ),
-    Slip(
-        lambda f, m: average_without_care(f, 1 - m),
-        "You averaged the cells outside the mask, not those under it.",
-    ),
-    Slip(
-        lambda f, m: f.masked_fill(m.unsqueeze(1) == 0, -torch.inf).amax(dim=(2, 3)),
-        "The largest value under the mask came out. Eq. 1 asks for the average.",
-    ),
-    Slip(
-        average_without_care,
-        "An image with an empty mask came out as NaN: 0 was divided by 0. Zeros are asked "
-        "for there, and the other images of the batch must not change.",
-    ),
-)
+    Slip(lambda f, m: sum_under(f, m) / m.sum(),
+         "You divided each image's sum by the area of all masks together. How large is the mask "
+         "of one image?"),
+    Slip(sum_under,
+         "You added up the cells under the mask and stopped there: twice the object would give "
+         "twice the vector. What is missing to make it an average?"),
+    Slip(lambda f, m: average_without_care(f, 1 - m),
+         "You averaged the cells outside the mask, not those under it."),
+    Slip(lambda f, m: f.masked_fill(m.unsqueeze(1) == 0, -torch.inf).amax(dim=(2, 3)),
+         "The largest value under the mask came out. Eq. 1 asks for the average."),
+    Slip(average_without_care,
+         "An image with an empty mask came out as NaN: 0 was divided by 0. Zeros are asked for "
+         "there, and the other images of the batch must not change."),
+)  # fmt: skip
 
 
 def masked_gap(function: Function) -> bool:
@@ -101,8 +76,7 @@ def masked_gap(function: Function) -> bool:
     The mask holds 0 and 1 as floats; an empty one must give zeros.
     """
     well = "each image is averaged under its own mask, and an empty mask gives zeros"
-    exercise = Exercise(vectors.masked_gap, _gap_cases(), GAP_SLIPS, well)
-    return tell(compare, function, exercise)
+    return judge.compare(function, vectors.masked_gap, _gap_cases(), GAP_SLIPS, well)
 
 
 def _merged(v_a: Tensor, area_a: float, v_b: Tensor, area_b: float) -> Tensor:
@@ -111,7 +85,7 @@ def _merged(v_a: Tensor, area_a: float, v_b: Tensor, area_b: float) -> Tensor:
 
 
 def _merge_cases() -> list[Case]:
-    g = generator(0)
+    g = judge.generator(0)
     a, b = torch.randn(2, 5, generator=g) + 2
     return [
         Case("a region of 3 cells and one of 9", (a, 3.0, b, 9.0)),
@@ -122,42 +96,26 @@ def _merge_cases() -> list[Case]:
 
 
 MERGE_SLIPS = (
-    Slip(
-        lambda a, m, b, n: (a + b) / 2,
-        "You took the plain mean of the two averages: one region is three times as large as "
-        "the other, and should count for more.",
-    ),
-    Slip(
-        lambda a, m, b, n: _merged(a, n, b, m),
-        "The weights are swapped: the smaller region counts for more than the larger one.",
-    ),
-    Slip(
-        lambda a, m, b, n: a + b,
-        "You added the two averages. Where both regions have the same average, the union has "
-        "that average too, not twice as much.",
-    ),
-    Slip(
-        lambda a, m, b, n: m * a + n * b,
-        "That is the sum of all cells of both regions, not yet their average.",
-    ),
-    Slip(
-        lambda a, m, b, n: (m * a + n * b) / 2,
-        "You divided the sum of all cells by the number of regions. How many cells were added?",
-    ),
-    Slip(
-        lambda a, m, b, n: _merged(a, max(m, 1), b, max(n, 1)),
-        "A region without cells still pulls at the result.",
-    ),
-    Slip(
-        lambda a, m, b, n: a * 0 if m * n == 0 else _merged(a, m, b, n),
-        "One region is empty, and zeros came out. What is the union of a region and nothing?",
-    ),
-    Slip(
-        lambda a, m, b, n: (m * a + n * b) / (m + n),
-        "With two empty regions NaN came out: 0 was divided by 0. As in Eq. 1 of this course, "
-        "no cells should give zeros.",
-    ),
-)
+    Slip(lambda a, m, b, n: (a + b) / 2,
+         "You took the plain mean of the two averages: one region is three times as large as the "
+         "other, and should count for more."),
+    Slip(lambda a, m, b, n: _merged(a, n, b, m),
+         "The weights are swapped: the smaller region counts for more than the larger one."),
+    Slip(lambda a, m, b, n: a + b,
+         "You added the two averages. Where both regions have the same average, the union has "
+         "that average too, not twice as much."),
+    Slip(lambda a, m, b, n: m * a + n * b,
+         "That is the sum of all cells of both regions, not yet their average."),
+    Slip(lambda a, m, b, n: (m * a + n * b) / 2,
+         "You divided the sum of all cells by the number of regions. How many cells were added?"),
+    Slip(lambda a, m, b, n: _merged(a, max(m, 1), b, max(n, 1)),
+         "A region without cells still pulls at the result."),
+    Slip(lambda a, m, b, n: a * 0 if m * n == 0 else _merged(a, m, b, n),
+         "One region is empty, and zeros came out. What is the union of a region and nothing?"),
+    Slip(lambda a, m, b, n: (m * a + n * b) / (m + n),
+         "With two empty regions NaN came out: 0 was divided by 0. As in Eq. 1 of this course, no"
+         " cells should give zeros."),
+)  # fmt: skip
 
 
 def merge_averages(function: Function) -> bool:
@@ -167,21 +125,21 @@ def merge_averages(function: Function) -> bool:
     zeros where both are empty.
     """
     well = "the parts' averages and areas are enough to know the average of the whole"
-    return tell(compare, function, Exercise(_merged, _merge_cases(), MERGE_SLIPS, well))
+    return judge.compare(function, _merged, _merge_cases(), MERGE_SLIPS, well)
 
 
 def _cells(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The different cells under a mask, [n, d], and the share of each: neither order nor number."""
+    """List the different cells under a mask, [n, d], and the share of each, without their order."""
     rows = (features[:, mask == 1].T * 1000).round()
     values, counts = rows.unique(dim=0, return_counts=True)
     return values / 1000, counts / counts.sum()
 
 
 def _judge_pair(*answer: Any) -> str:
-    maps, masks = values_of(answer, ("maps [2, d, h, w]", "masks [2, h, w]"))
-    maps = finite(maps, "maps", (2, None, None, None))
-    masks = finite(masks, "masks", (2, *maps.shape[2:]))
-    check_holds(masks, "masks", 0, 1)
+    maps, masks = judge.values_of(answer, ("maps [2, d, h, w]", "masks [2, h, w]"))
+    maps = judge.finite(maps, "maps", (2, None, None, None))
+    masks = judge.finite(masks, "masks", (2, *maps.shape[2:]))
+    judge.check_holds(masks, "masks", 0, 1)
     if (masks.sum(dim=(1, 2)) == 0).any():
         raise Mistake("A mask is empty: there is no object, so nothing to compare.")
     one, two = vectors.masked_gap(maps, masks)
@@ -196,7 +154,7 @@ def _judge_pair(*answer: Any) -> str:
 
 
 def _check_two_objects(maps: Tensor, masks: Tensor) -> None:
-    """Objects with the same average must differ in what their cells are, not only where."""
+    """Ask that objects with one average differ in what their cells are, not only where."""
     if torch.equal(masks[0], masks[1]) and torch.equal(*(maps * masks.unsqueeze(1))):
         if torch.equal(*maps):
             raise Mistake("That is the same object twice: map and mask are identical.")
@@ -217,4 +175,4 @@ def same_average(*answer: Any) -> bool:
 
     Takes the two tensors, a tuple of them, or a function without arguments that returns it.
     """
-    return tell(_judge_pair, *answer)
+    return judge.tell(_judge_pair, *answer)

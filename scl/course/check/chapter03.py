@@ -9,66 +9,40 @@ from torch import Tensor
 from scl.method import vectors
 from scl.method.rules import Guidance, Rules
 
+from . import judge
 from .chapter02 import area, average_without_care, sum_under
-from .judge import (
-    Case,
-    Exercise,
-    Function,
-    Mistake,
-    Slip,
-    check_holds,
-    compare,
-    finite,
-    generator,
-    parts_of,
-    run,
-    tell,
-)
+from .judge import Case, Function, Mistake, Slip
 
 
 def _scene() -> tuple[Tensor, Tensor, Tensor]:
-    """Features [2, 4, 5, 6], masks and predictions [2, 5, 6]: all four ways to agree or not."""
-    g = generator(1)
+    """Make features [2, 4, 5, 6], masks and predictions [2, 5, 6] that agree and disagree."""
+    g = judge.generator(1)
     features = torch.randn(2, 4, 5, 6, generator=g) + 1
     mask = (torch.rand(2, 5, 6, generator=g) > 0.4).float()
     return features, mask, (torch.rand(2, 5, 6, generator=g) > 0.4).long()
 
 
 SPLIT_SLIPS = (
-    Slip(
-        lambda m, p: vectors.split_regions(m, p)[::-1],
-        "The two regions are swapped: the first should hold what was found.",
-    ),
-    Slip(
-        lambda m, p: (p, None),
-        "found holds false alarms: cells that were predicted, but lie outside the mask. Read "
-        "both brackets of Eq. 5.",
-    ),
-    Slip(
-        lambda m, p: (None, 1 - p),
-        "lost holds background: all that was not predicted, on the object or not. Read both "
-        "brackets of Eq. 6.",
-    ),
-    Slip(
-        lambda m, p: (None, (m - p).abs()),
-        "lost holds every cell where mask and prediction disagree, and so the false alarms "
-        "too. Which of the two kinds of disagreement was lost?",
-    ),
-    Slip(
-        lambda m, p: (None, (1 - m) * p),
-        "lost holds the false alarms: predicted, but not on the object. You want the opposite.",
-    ),
-    Slip(
-        lambda m, p: (((m + p) > 0).float(), None),
-        "found holds every cell that is in the mask or in the prediction; it takes both.",
-    ),
+    Slip(lambda m, p: vectors.split_regions(m, p)[::-1],
+         "The two regions are swapped: the first should hold what was found."),
+    Slip(lambda m, p: (p, None),
+         "found holds false alarms: cells that were predicted, but lie outside the mask. Read "
+         "both brackets of Eq. 5."),
+    Slip(lambda m, p: (None, 1 - p),
+         "lost holds background: all that was not predicted, on the object or not. Read both "
+         "brackets of Eq. 6."),
+    Slip(lambda m, p: (None, (m - p).abs()),
+         "lost holds every cell where mask and prediction disagree, and so the false alarms too. "
+         "Which of the two kinds of disagreement was lost?"),
+    Slip(lambda m, p: (None, (1 - m) * p),
+         "lost holds the false alarms: predicted, but not on the object. You want the opposite."),
+    Slip(lambda m, p: (((m + p) > 0).float(), None),
+         "found holds every cell that is in the mask or in the prediction; it takes both."),
     Slip(lambda m, p: (None, m), "lost holds the whole object; part of it was found."),
-    Slip(
-        lambda m, p: (None, m * ~p),
-        "lost holds -1 and -2: the sign ~ turns the bits of a whole number around. It means "
-        "'not' for a tensor of type bool alone.",
-    ),
-)
+    Slip(lambda m, p: (None, m * ~p),
+         "lost holds -1 and -2: the sign ~ turns the bits of a whole number around. It means "
+         "'not' for a tensor of type bool alone."),
+)  # fmt: skip
 
 
 def split_regions(function: Function) -> bool:
@@ -79,8 +53,9 @@ def split_regions(function: Function) -> bool:
     _, mask, predicted = _scene()
     cases = [Case("2 images with random masks and predictions", (mask, predicted))]
     well = "found and lost add up to the object, and nothing outside it entered"
-    exercise = Exercise(vectors.split_regions, cases, SPLIT_SLIPS, well, ("found", "lost"))
-    return tell(compare, function, exercise)
+    return judge.compare(
+        function, vectors.split_regions, cases, SPLIT_SLIPS, well, ("found", "lost")
+    )
 
 
 def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, ...]:
@@ -91,7 +66,7 @@ def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tenso
 
 
 def _two_with(pool: Function) -> Function:
-    """Both vectors by `pool(features, region, mask)`, whatever it does with an empty region."""
+    """Make both vectors by `pool(features, region, mask)`, whatever it makes of an empty region."""
 
     def both(features: Tensor, mask: Tensor, predicted: Tensor) -> list[Tensor]:
         return [pool(features, r, mask) for r in vectors.split_regions(mask, predicted)]
@@ -112,45 +87,31 @@ def _two_cases() -> list[Case]:
 
 
 EMPTY_SLIPS = (
-    Slip(
-        _two_with(lambda f, r, m: average_without_care(f, r)),
-        "An image with an empty region came out as NaN: the average of no cells is 0 divided by 0. "
-        "Look at each image of the batch by itself, and give such a region v_s.",
-    ),
-    Slip(
-        _two_with(lambda f, r, m: vectors.masked_gap(f, r)),
-        "An empty region came out as the zero vector. The released code does that too (rule "
-        'empty="zero" of this course); here an empty region should take v_s.',
-    ),
-    Slip(
-        _two_with(lambda f, r, m: sum_under(f, r) / area(m)),
-        "You divided by the area of the whole mask, so that each vector is too short. Each region "
-        "has an area of its own.",
-    ),
-)
+    Slip(_two_with(lambda f, r, m: average_without_care(f, r)),
+         "An image with an empty region came out as NaN: the average of no cells is 0 divided by "
+         "0. Look at each image of the batch by itself, and give such a region v_s."),
+    Slip(_two_with(lambda f, r, m: vectors.masked_gap(f, r)),
+         "An empty region came out as the zero vector. The released code does that too (rule "
+         'empty="zero" of this course); here an empty region should take v_s.'),
+    Slip(_two_with(lambda f, r, m: sum_under(f, r) / area(m)),
+         "You divided by the area of the whole mask, so that each vector is too short. Each "
+         "region has an area of its own."),
+)  # fmt: skip
 TWO_SLIPS = (
-    Slip(
-        lambda f, m, p: _two_right(f, m, p)[::-1],
-        "The two vectors are swapped: v_pri comes from the cells that were found.",
-    ),
+    Slip(lambda f, m, p: _two_right(f, m, p)[::-1],
+         "The two vectors are swapped: v_pri comes from the cells that were found."),
     *EMPTY_SLIPS,
     *(Slip(lambda *x, a=answer: (a(*x)[0], None), says) for answer, says in EMPTY_SLIPS),
     *(Slip(lambda *x, a=answer: (None, a(*x)[1]), says) for answer, says in EMPTY_SLIPS),
-    Slip(
-        _two_with(lambda f, r, m: sum_under(f, r)),
-        "You added up the cells of each region without dividing by their number.",
-    ),
-    Slip(
-        lambda f, m, p: (vectors.masked_gap(f, p), None),
-        "v_pri averages everything that was predicted, false alarms included. Read both "
-        "brackets of Eq. 5.",
-    ),
-    Slip(
-        lambda f, m, p: (None, vectors.masked_gap(f, 1 - p)),
-        "v_aux averages everything that was not predicted, background included. Read both "
-        "brackets of Eq. 6.",
-    ),
-)
+    Slip(_two_with(lambda f, r, m: sum_under(f, r)),
+         "You added up the cells of each region without dividing by their number."),
+    Slip(lambda f, m, p: (vectors.masked_gap(f, p), None),
+         "v_pri averages everything that was predicted, false alarms included. Read both brackets"
+         " of Eq. 5."),
+    Slip(lambda f, m, p: (None, vectors.masked_gap(f, 1 - p)),
+         "v_aux averages everything that was not predicted, background included. Read both "
+         "brackets of Eq. 6."),
+)  # fmt: skip
 
 
 def two_vectors(function: Function) -> bool:
@@ -159,12 +120,11 @@ def two_vectors(function: Function) -> bool:
     Eq. 5-6, [N, d] each; mask and predicted as in `split_regions`. An empty region takes v_s.
     """
     well = "each region has its own average, and v_s stands in where a region is empty"
-    exercise = Exercise(_two_right, _two_cases(), TWO_SLIPS, well, ("v_pri", "v_aux"))
-    return tell(compare, function, exercise)
+    return judge.compare(function, _two_right, _two_cases(), TWO_SLIPS, well, ("v_pri", "v_aux"))
 
 
 def _two_kinds(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An object of two kinds of cells, mixed at random: features [8, 12, 12], mask [12, 12]."""
+    """Make an object of two kinds of cells, mixed: features [8, 12, 12], mask [12, 12]."""
     kinds = 3 * torch.linalg.qr(torch.randn(8, 3, generator=g)).Q
     mask = (torch.rand(12, 12, generator=g) > 0.4).float()
     kind = (torch.rand(12, 12, generator=g) < 0.35).long()
@@ -173,13 +133,13 @@ def _two_kinds(g: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _cosine(features: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of the averages over regions [n, h, w] of one map [d, h, w]; [n]."""
+    """Measure the cosine of the averages over regions [n, h, w] of one map [d, h, w]; [n]."""
     maps = features.expand(len(a), -1, -1, -1)
     return F.cosine_similarity(vectors.masked_gap(maps, a), vectors.masked_gap(maps, b))
 
 
 def _random_halves(features: Tensor, mask: Tensor, g: torch.Generator) -> Tensor:
-    """The cosines of 20 random cuts of an object in two halves, [20]."""
+    """Cut an object 20 times at random in two halves; their cosines, [20]."""
     order = torch.rand(20, *mask.shape, generator=g) * mask
     middle = order.flatten(1)[:, mask.flatten() == 1].median(dim=1).values[:, None, None]
     a = ((order <= middle) & (mask == 1)).float()
@@ -187,8 +147,8 @@ def _random_halves(features: Tensor, mask: Tensor, g: torch.Generator) -> Tensor
 
 
 def _check_partition(a: Tensor, b: Tensor, mask: Tensor) -> None:
-    """Each cell of the object in exactly one of two regions."""
-    check_holds(torch.stack([a, b]), "The regions", 0, 1)
+    """Ask that each cell of the object lies in exactly one of two regions."""
+    judge.check_holds(torch.stack([a, b]), "The regions", 0, 1)
     if torch.equal(a, mask) and torch.equal(b, mask):
         raise Mistake("Both regions are the whole object: nothing was split.")
     outside, shared = int(((a + b) * (1 - mask) > 0).sum()), int((a * b).sum())
@@ -204,17 +164,17 @@ def _check_partition(a: Tensor, b: Tensor, mask: Tensor) -> None:
 
 
 def _cut(function: Function, g: torch.Generator) -> tuple[float, Tensor]:
-    """The cosine of the learner's two regions of a new object, and those of random halves."""
+    """Measure the cosine of the learner's two regions of a new object, and of random halves."""
     features, mask = _two_kinds(g)
-    result = run(function, "an object with two kinds of cells", features, mask)
-    parts = zip("ab", parts_of(result, "ab"), strict=True)
-    a, b = (finite(part, name, mask.shape).float() for name, part in parts)
+    result = judge.run(function, "an object with two kinds of cells", features, mask)
+    parts = zip("ab", judge.parts_of(result, "ab"), strict=True)
+    a, b = (judge.finite(part, name, mask.shape).float() for name, part in parts)
     _check_partition(a, b, mask)
     return float(_cosine(features, a[None], b[None])), _random_halves(features, mask, g)
 
 
 def _judge_split(function: Function) -> str:
-    g = generator(2)
+    g = judge.generator(2)
     cuts = [_cut(function, g) for _ in range(6)]
     better = sum(cosine < float(halves.min()) for cosine, halves in cuts)
     mine = sum(cosine for cosine, _ in cuts) / 6
@@ -236,4 +196,4 @@ def own_split(function: Function) -> bool:
     Two regions that share out the object's cells, and whose averages point in more different
     directions than those of random halves.
     """
-    return tell(_judge_split, function)
+    return judge.tell(_judge_split, function)

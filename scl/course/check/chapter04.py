@@ -8,27 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.course.measure import gradient_norms
+from scl.datasets.bank import Batch
 from scl.method import fusion
 from scl.method.heads import CANetHead
 from scl.method.scl import SCL, Maps
 from scl.method.vectors import IGNORE
 
-from .judge import (
-    Case,
-    Exercise,
-    Function,
-    Mistake,
-    Slip,
-    check_holds,
-    compare,
-    finite,
-    generator,
-    kind_of,
-    same_chance,
-    tell,
-    value_of,
-    values_of,
-)
+from . import judge
+from .judge import Case, Function, Mistake, Slip
 
 
 def _right_entropy(logits: Tensor, mask: Tensor) -> Tensor:
@@ -36,12 +24,12 @@ def _right_entropy(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _picked(values: Tensor, mask: Tensor) -> Tensor:
-    """Minus the value at the true class, averaged over the known pixels."""
+    """Average minus the value at the true class over the known pixels."""
     return F.nll_loss(values, mask, ignore_index=IGNORE)
 
 
 def _entropy_cases() -> list[Case]:
-    g = generator(3)
+    g = judge.generator(3)
     logits = 2 * torch.randn(2, 2, 5, 6, generator=g)
     mask = (torch.rand(2, 5, 6, generator=g) > 0.6).long()
     unknown = mask.clone()
@@ -63,58 +51,38 @@ def _image_by_image(logits: Tensor, mask: Tensor) -> Tensor:
 
 ENTROPY_SLIPS = (
     *(
-        Slip(
-            lambda x, m, label=label: F.cross_entropy(x, torch.where(m == IGNORE, label, m)),
-            f"Pixels marked 255 were counted as {name}. Nobody knows their label: they must "
-            "not count at all.",
-        )
+        Slip(lambda x, m, label=label: F.cross_entropy(x, torch.where(m == IGNORE, label, m)),
+             f"Pixels marked 255 were counted as {name}. Nobody knows their label: they must "
+             "not count at all.")
         for label, name in enumerate(("background", "object"))
     ),
-    Slip(
-        lambda x, m: _entropy_sum(x, m) / m.numel(),
-        "You left the pixels marked 255 out of the sum, but still counted them in the "
-        "divisor: the more is unknown, the smaller your loss.",
-    ),
-    Slip(
-        _image_by_image,
-        "You averaged each image first, and then the images: a pixel of an image with much "
-        "unknown counts for more than a pixel of another.",
-    ),
+    Slip(lambda x, m: _entropy_sum(x, m) / m.numel(),
+         "You left the pixels marked 255 out of the sum, but still counted them in the divisor: "
+         "the more is unknown, the smaller your loss."),
+    Slip(_image_by_image,
+         "You averaged each image first, and then the images: a pixel of an image with much "
+         "unknown counts for more than a pixel of another."),
     Slip(_entropy_sum, "The pixels' losses were added up, not averaged."),
-    Slip(
-        lambda x, m: _entropy_sum(x, m) / len(x),
-        "You divided the sum by the number of images, not by the number of pixels.",
-    ),
-    Slip(
-        lambda x, m: -_right_entropy(x, m),
-        "The sign is wrong: a loss should be above 0, and fall as the prediction improves.",
-    ),
-    Slip(
-        lambda x, m: _picked(x.log(), m),
-        "NaN came out. Did you take the logarithm of logits? They can be negative: they are "
-        "no probabilities yet.",
-    ),
-    Slip(
-        lambda x, m: _picked(x, m),
-        "You averaged the logits of the true class as they are. Eq. 7 wants probabilities, "
-        "and their logarithm.",
-    ),
-    Slip(
-        lambda x, m: _picked(x.softmax(dim=1), m),
-        "You averaged the probabilities of the true class; the logarithm of Eq. 7 is missing.",
-    ),
-    Slip(
-        lambda x, m: _right_entropy(x.flip(1), m),
-        "The classes are swapped: channel 0 is the background, channel 1 the object.",
-    ),
+    Slip(lambda x, m: _entropy_sum(x, m) / len(x),
+         "You divided the sum by the number of images, not by the number of pixels."),
+    Slip(lambda x, m: -_right_entropy(x, m),
+         "The sign is wrong: a loss should be above 0, and fall as the prediction improves."),
+    Slip(lambda x, m: _picked(x.log(), m),
+         "NaN came out. Did you take the logarithm of logits? They can be negative: they are no "
+         "probabilities yet."),
+    Slip(lambda x, m: _picked(x, m),
+         "You averaged the logits of the true class as they are. Eq. 7 wants probabilities, and "
+         "their logarithm."),
+    Slip(lambda x, m: _picked(x.softmax(dim=1), m),
+         "You averaged the probabilities of the true class; the logarithm of Eq. 7 is missing."),
+    Slip(lambda x, m: _right_entropy(x.flip(1), m),
+         "The classes are swapped: channel 0 is the background, channel 1 the object."),
     *(
-        Slip(
-            lambda x, m, dim=dim: _picked(x.log_softmax(dim=dim), m),
-            f"The softmax runs over dimension {dim}. Which dimension holds the two classes?",
-        )
+        Slip(lambda x, m, dim=dim: _picked(x.log_softmax(dim=dim), m),
+             f"The softmax runs over dimension {dim}. Which dimension holds the two classes?")
         for dim in (0, 2, 3)
     ),
-)
+)  # fmt: skip
 
 
 def cross_entropy(function: Function) -> bool:
@@ -124,8 +92,7 @@ def cross_entropy(function: Function) -> bool:
     pixels of the batch whose label is known.
     """
     well = "the average over all pixels whose label is known, and over no others"
-    exercise = Exercise(_right_entropy, _entropy_cases(), ENTROPY_SLIPS, well)
-    return tell(compare, function, exercise)
+    return judge.compare(function, _right_entropy, _entropy_cases(), ENTROPY_SLIPS, well)
 
 
 LOSSES = ("q", "s1", "s2")
@@ -150,28 +117,20 @@ QUESTIONS = {
 
 def gradients() -> dict[tuple[str, str], bool]:
     """Ask autograd, on a small random model, which loss sends a gradient to which part."""
-    g = generator(4)
-    with same_chance():
-        model = SCL(nn.Identity(), CANetHead(6, n=2, d=8))
+    g = judge.generator(4)
     support, query = (Maps(torch.randn(2, 6, 6, 6, generator=g)) for _ in range(2))
     masks = (torch.rand(2, 2, 12, 12, generator=g) > 0.4).long()
-    with torch.enable_grad():  # whatever the notebook has switched off
-        values = model.losses(support, masks[0], query, masks[1])
-    reached = {}
-    for loss in LOSSES:
-        for part in PARTS:
-            weights = list(getattr(model.head, part).parameters())
-            found = torch.autograd.grad(values[loss], weights, retain_graph=True, allow_unused=True)
-            reached[loss, part] = any(x is not None and bool(x.any()) for x in found)
-    return reached
+    one_shot = Batch(Maps(support.mid[:, None]), masks[0][:, None], query, masks[1], torch.zeros(2))
+    with judge.same_chance(), torch.enable_grad():  # whatever the notebook has switched off
+        norms = gradient_norms(SCL(nn.Identity(), CANetHead(6, n=2, d=8)), one_shot)
+    return {(loss, part): norms[loss][part] > 0 for loss in LOSSES for part in PARTS}
 
 
 def _check_answers(answers: Any, truth: dict[tuple[str, str], bool]) -> None:
-    """A value of True or False for every pair of loss and part, and for nothing else."""
+    """Ask for True or False for every pair of loss and part, and for nothing else."""
     if not isinstance(answers, dict):
-        raise Mistake(
-            f"Expected a dictionary from (loss, part) to True or False, got {kind_of(answers)}."
-        )
+        got = judge.kind_of(answers)
+        raise Mistake(f"Expected a dictionary from (loss, part) to True or False, got {got}.")
     unknown = [key for key in answers if key not in truth]
     if unknown:
         raise Mistake(
@@ -186,7 +145,7 @@ def _check_answers(answers: Any, truth: dict[tuple[str, str], bool]) -> None:
 
 
 def _judge_learners(answers: Any) -> str:
-    answers, truth = value_of(answers), gradients()
+    answers, truth = judge.value_of(answers), gradients()
     _check_answers(answers, truth)
     wrong = [key for key in truth if answers[key] != truth[key]]
     if not wrong:
@@ -208,16 +167,16 @@ def who_learns(answers: Any) -> bool:
     "aspp" of CANet's head, guided by pri and aux. Takes the dictionary, or a function without
     arguments that returns it.
     """
-    return tell(_judge_learners, answers)
+    return judge.tell(_judge_learners, answers)
 
 
 def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
-    """Both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
-    a, b, mask = values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
-    a = finite(a, "a", (2, None, None))
-    b = finite(b, "b", tuple(a.shape))
-    mask = finite(mask, "mask", tuple(a.shape[1:]))
-    check_holds(mask, "mask", 0, 1, IGNORE)
+    """Take both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
+    a, b, mask = judge.values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
+    a = judge.finite(a, "a", (2, None, None))
+    b = judge.finite(b, "b", tuple(a.shape))
+    mask = judge.finite(mask, "mask", tuple(a.shape[1:]))
+    judge.check_holds(mask, "mask", 0, 1, IGNORE)
     mask = mask.long()
     if not (mask == 1).any():
         raise Mistake("There is no object in your mask, so there is no IoU to speak of.")
@@ -250,4 +209,4 @@ def loss_is_not_the_metric(*answer: Any) -> bool:
     a must have the lower cross-entropy, and yet the lower IoU of its argmax. Takes the three
     tensors, a tuple of them, or a function without arguments that returns it.
     """
-    return tell(_judge_order, *answer)
+    return judge.tell(_judge_order, *answer)

@@ -9,11 +9,12 @@ from torch import Tensor
 from scl.method import fusion
 from scl.method.rules import Rules
 
-from .judge import Case, Exercise, Function, Mistake, Slip, compare, finite, generator, run, tell
+from . import judge
+from .judge import Case, Function, Mistake, Slip
 
 
 def _confidence_cases() -> list[Case]:
-    g = generator(5)
+    g = judge.generator(5)
     return [
         Case("2 episodes of 4 supports", (torch.rand(2, 4, 4, generator=g),)),
         Case("3 episodes of 2 supports", (torch.rand(3, 2, 2, generator=g),)),
@@ -21,41 +22,26 @@ def _confidence_cases() -> list[Case]:
 
 
 CONFIDENCE_SLIPS = (
-    Slip(
-        lambda u: u.mean(dim=1),
-        "You averaged over the wrong axis: how well support k is predicted by the others, not "
-        "how well it predicts them. Entry [b, k, i] has support k as the guide.",
-    ),
-    Slip(
-        lambda u: u.sum(dim=2),
-        "You added the IoU of all supports without averaging: the score would grow with K.",
-    ),
-    Slip(
-        lambda u: u.amax(dim=2),
-        "You took the best IoU of each support. One lucky pair should not decide.",
-    ),
-    Slip(
-        lambda u: u.mean(dim=2).softmax(dim=1),
-        "The scores went through a softmax. Eq. 16 leaves them as they are.",
-    ),
-    Slip(
-        lambda u: u.mean(dim=2) / u.mean(dim=2).sum(dim=1, keepdim=True),
-        "The scores were scaled to sum to 1. Eq. 16 leaves them as they are.",
-    ),
-    Slip(
-        lambda u: fusion.confidence(u, Rules(own_score=False)),
-        "You left out each support's prediction of itself. A reasonable idea (rule own_score "
-        "of this course), but Eq. 16 lets i run over all supports.",
-    ),
-    Slip(
-        lambda u: u.diagonal(dim1=1, dim2=2),
-        "Only each support's prediction of itself counts in your score; the others are asked, too.",
-    ),
-    Slip(
-        lambda u: u.sum(dim=2) / 5,
-        "You divided by 5, as if there were always five supports. Here K is another number.",
-    ),
-)
+    Slip(lambda u: u.mean(dim=1),
+         "You averaged over the wrong axis: how well support k is predicted by the others, not "
+         "how well it predicts them. Entry [b, k, i] has support k as the guide."),
+    Slip(lambda u: u.sum(dim=2),
+         "You added the IoU of all supports without averaging: the score would grow with K."),
+    Slip(lambda u: u.amax(dim=2),
+         "You took the best IoU of each support. One lucky pair should not decide."),
+    Slip(lambda u: u.mean(dim=2).softmax(dim=1),
+         "The scores went through a softmax. Eq. 16 leaves them as they are."),
+    Slip(lambda u: u.mean(dim=2) / u.mean(dim=2).sum(dim=1, keepdim=True),
+         "The scores were scaled to sum to 1. Eq. 16 leaves them as they are."),
+    Slip(lambda u: fusion.confidence(u, Rules(own_score=False)),
+         "You left out each support's prediction of itself. A reasonable idea (rule own_score of "
+         "this course), but Eq. 16 lets i run over all supports."),
+    Slip(lambda u: u.diagonal(dim1=1, dim2=2),
+         "Only each support's prediction of itself counts in your score; the others are asked, "
+         "too."),
+    Slip(lambda u: u.sum(dim=2) / 5,
+         "You divided by 5, as if there were always five supports. Here K is another number."),
+)  # fmt: skip
 
 
 def confidence(function: Function) -> bool:
@@ -64,12 +50,11 @@ def confidence(function: Function) -> bool:
     mutual[b, k, i] is the IoU of support i predicted under support k.
     """
     well = "each support is scored by how well it segments all of them"
-    exercise = Exercise(fusion.confidence, _confidence_cases(), CONFIDENCE_SLIPS, well)
-    return tell(compare, function, exercise)
+    return judge.compare(function, fusion.confidence, _confidence_cases(), CONFIDENCE_SLIPS, well)
 
 
 def _fuse_cases() -> list[Case]:
-    g = generator(6)
+    g = judge.generator(6)
 
     def case(b: int, k: int) -> Case:
         logits = 3 * torch.randn(b, k, 2, 4, 5, generator=g)
@@ -79,12 +64,12 @@ def _fuse_cases() -> list[Case]:
 
 
 def _weighted(logits: Tensor, scores: Tensor) -> Tensor:
-    """The sum of the maps, each times its score: [B, 2, H, W]."""
+    """Add up the maps, each times its score: [B, 2, H, W]."""
     return (scores[..., None, None, None] * logits).sum(dim=1)
 
 
 def _votes(logits: Tensor) -> Tensor:
-    """The share of supports that vote for each class."""
+    """Count the share of supports that vote for each class."""
     return F.one_hot(logits.argmax(dim=2), 2).movedim(-1, 2).double().mean(dim=1)
 
 
@@ -106,28 +91,20 @@ FUSE_SLIPS = (
     Slip(lambda x, u: x.softmax(dim=2).mean(dim=1), NO_SCORES),
     Slip(lambda x, u: _weighted(x.softmax(dim=2), u) / x.shape[1], EARLY_SOFTMAX),
     Slip(lambda x, u: _weighted(x.softmax(dim=2), u) / _total(u), EARLY_SOFTMAX),
-    Slip(
-        lambda x, u: (_weighted(x, u) / _total(u)).softmax(dim=1),
-        "You divided by the sum of the scores. Eq. 17 divides by another number, so that "
-        "supports that are all poor give a hesitant prediction.",
-    ),
-    Slip(
-        lambda x, u: (_weighted(x, u) / 5).softmax(dim=1),
-        "You divided by 5, as the released code does. Here the number of supports is K, and "
-        "it is another one.",
-    ),
-    Slip(
-        lambda x, u: _weighted(x, u).softmax(dim=1),
-        "You added the weighted maps without dividing: with more supports, the same opinion "
-        "would become more certain.",
-    ),
+    Slip(lambda x, u: (_weighted(x, u) / _total(u)).softmax(dim=1),
+         "You divided by the sum of the scores. Eq. 17 divides by another number, so that "
+         "supports that are all poor give a hesitant prediction."),
+    Slip(lambda x, u: (_weighted(x, u) / 5).softmax(dim=1),
+         "You divided by 5, as the released code does. Here the number of supports is K, and it "
+         "is another one."),
+    Slip(lambda x, u: _weighted(x, u).softmax(dim=1),
+         "You added the weighted maps without dividing: with more supports, the same opinion "
+         "would become more certain."),
     Slip(lambda x, u: _votes(x), VOTE),
     Slip(lambda x, u: F.one_hot(_votes(x).argmax(dim=1), 2).movedim(-1, 1), VOTE),
-    Slip(
-        lambda x, u: _weighted(x, u) / x.shape[1],
-        "Score maps came out; probabilities are asked for. Which step of Eq. 17 is missing?",
-    ),
-)
+    Slip(lambda x, u: _weighted(x, u) / x.shape[1],
+         "Score maps came out; probabilities are asked for. Which step of Eq. 17 is missing?"),
+)  # fmt: skip
 
 
 def fuse(function: Function) -> bool:
@@ -136,18 +113,17 @@ def fuse(function: Function) -> bool:
     Probabilities by Eq. 17, which divides by K.
     """
     well = "better supports count for more, for any number of supports"
-    exercise = Exercise(fusion.fuse, _fuse_cases(), FUSE_SLIPS, well)
-    return tell(compare, function, exercise)
+    return judge.compare(function, fusion.fuse, _fuse_cases(), FUSE_SLIPS, well)
 
 
 def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]:
-    """Mutual IoU [B, K, K] with one spoiled support in each episode, and which one, [B].
+    """Make mutual IoUs [B, K, K] with one spoiled support in each episode, and which, [B].
 
     Made like the real ones of the chapter: what is hard is mostly the picture (a column), guides
     (rows) differ little, and a support knows itself a little better than others know it. Under a
     wrong mask it guides a little worse, and the others hardly find what it shows.
     """
-    g = generator(7)
+    g = judge.generator(7)
     spoiled = torch.randint(shots, (count,), generator=g)
     bad = F.one_hot(spoiled, shots).float()
     of_picture = 0.15 * torch.randn(count, 1, shots, generator=g)
@@ -159,19 +135,19 @@ def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]
 
 
 def _ranks_last(scores: Tensor, spoiled: Tensor) -> float:
-    """Share of episodes in which the spoiled support alone has the lowest score."""
+    """Count the share of episodes in which the spoiled support alone has the lowest score."""
     lowest = scores.amin(dim=1, keepdim=True)
     alone = (scores == lowest).sum(dim=1) == 1
     return float((alone & (scores.argmin(dim=1) == spoiled)).double().mean())
 
 
 def _same_order(a: Tensor, b: Tensor) -> bool:
-    """Do two scores [B, K] rank the supports of all episodes alike?"""
+    """Tell whether two scores [B, K] rank the supports of all episodes alike."""
     return torch.equal(a.argsort(dim=1, stable=True), b.argsort(dim=1, stable=True))
 
 
 def _check_scores(scores: Tensor, mutual: Tensor) -> None:
-    """Scores must be fit to weight with, and rank by more than one known idea."""
+    """Ask for scores that are fit to weight with, and rank by more than one known idea."""
     own = mutual.diagonal(dim1=1, dim2=2)
     if (scores < 0).any():
         raise Mistake(f"A score is negative ({float(scores.min()):.2f}); Eq. 17 weights with it.")
@@ -191,8 +167,8 @@ def _check_scores(scores: Tensor, mutual: Tensor) -> None:
 
 def _judge_score(function: Function) -> str:
     mutual, spoiled = _spoiled_episodes()
-    result = run(function, "400 episodes of 5 supports", mutual)
-    scores = finite(result, "The result", tuple(mutual.shape[:2]))
+    result = judge.run(function, "400 episodes of 5 supports", mutual)
+    scores = judge.finite(result, "The result", tuple(mutual.shape[:2]))
     _check_scores(scores, mutual)
     mine, theirs = (_ranks_last(s, spoiled) for s in (scores, fusion.confidence(mutual)))
     numbers = (
@@ -208,4 +184,4 @@ def own_score(function: Function) -> bool:
 
     One support of each episode is spoiled; it must rank last more often than by Eq. 16.
     """
-    return tell(_judge_score, function)
+    return judge.tell(_judge_score, function)

@@ -1,4 +1,4 @@
-"""How any answer is run, compared and told; the exercises themselves lie in the chapters."""
+"""Run, compare and tell any answer; the exercises themselves lie in the chapters."""
 
 from __future__ import annotations
 
@@ -31,16 +31,6 @@ class Slip(NamedTuple):
     says: str
 
 
-class Exercise(NamedTuple):
-    """A function to write: it must agree with `right` on all cases; parts name what it returns."""
-
-    right: Function
-    cases: Sequence[Case]
-    slips: Sequence[Slip]
-    well: str
-    parts: tuple[str, ...] = ("the result",)
-
-
 # ------------------------------------------------------------------ telling
 
 
@@ -57,12 +47,12 @@ def tell(judge: Function, *answer: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words."""
+    """Say in words what a value is."""
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def _explain(error: Exception, given: str) -> str:
-    """An exception in the learner's function, in words."""
+    """Say in words what the learner's function raised."""
     text = (str(error).strip().splitlines() or ["no message"])[0]
     # PyTorch raises the same type where an operation does not exist for a type of number.
     if isinstance(error, NotImplementedError) and "not implemented for" not in text:
@@ -75,13 +65,13 @@ def _explain(error: Exception, given: str) -> str:
 
 
 def generator(seed: int) -> torch.Generator:
-    """Random numbers for the cases of an exercise, the same each time."""
+    """Make random numbers for the cases of an exercise, the same each time."""
     return torch.Generator().manual_seed(seed)
 
 
 @contextmanager
 def same_chance() -> Iterator[None]:
-    """Whatever is random inside comes out the same each time, and changes nothing outside."""
+    """Let what is random inside come out the same each time, and change nothing outside."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield
@@ -110,12 +100,12 @@ def run(function: Function, given: str, *inputs: Any) -> Any:
 
 
 def value_of(answer: Any) -> Any:
-    """The answer itself, or what it returns where it is a function without arguments."""
+    """Take the answer itself, or what it returns where it is a function without arguments."""
     return run(answer, "") if callable(answer) else answer
 
 
 def values_of(answer: tuple[Any, ...], names: Sequence[str]) -> tuple[Any, ...]:
-    """The learner's values: given one by one, in a tuple, or by a function without arguments."""
+    """Take values given one by one, in a tuple, or by a function without arguments."""
     values = value_of(answer[0]) if len(answer) == 1 else answer
     if not isinstance(values, (tuple, list)) or len(values) != len(names):
         raise Mistake(f"Expected {len(names)} tensors: {', '.join(names)}.")
@@ -123,7 +113,7 @@ def values_of(answer: tuple[Any, ...], names: Sequence[str]) -> tuple[Any, ...]:
 
 
 def parts_of(result: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
-    """What came back as a tuple of tensors, one for each name."""
+    """Take what came back as a tuple of tensors, one for each name."""
     if len(names) == 1:
         return (_tensor(result, names[0]),)
     if not isinstance(result, (tuple, list)) or len(result) != len(names):
@@ -133,7 +123,7 @@ def parts_of(result: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
 
 
 def finite(value: Any, name: str, shape: Sequence[int | None]) -> Tensor:
-    """The value, where it is a tensor of this shape (None: any size) and of finite numbers."""
+    """Take a value that is a tensor of this shape (None: any size) and of finite numbers."""
     tensor = _tensor(value, name)
     sizes_fit = all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=False))
     if tensor.dim() != len(shape) or not sizes_fit or 0 in tensor.shape:
@@ -145,14 +135,14 @@ def finite(value: Any, name: str, shape: Sequence[int | None]) -> Tensor:
 
 
 def check_holds(tensor: Tensor, name: str, *allowed: int) -> None:
-    """Nothing but the allowed numbers."""
+    """Refuse any but the allowed numbers."""
     if not torch.isin(tensor, torch.tensor(allowed, dtype=tensor.dtype)).all():
         *first, last = map(str, allowed)
         raise Mistake(f"{name} must hold nothing but {', '.join(first)} and {last}.")
 
 
 def _tensor(value: Any, name: str) -> Tensor:
-    """The value, where it is a tensor of numbers."""
+    """Take a value that is a tensor of numbers."""
     if value is None:
         raise Mistake(f"Expected a tensor for {name}, got None: is there a return?")
     if not isinstance(value, Tensor):
@@ -163,35 +153,43 @@ def _tensor(value: Any, name: str) -> Tensor:
 # ------------------------------------------------------------------ comparing
 
 
-def compare(function: Function, exercise: Exercise) -> str:
-    """Run all cases; at the first that differs, look for the slip that gives the same."""
-    for case in exercise.cases:
-        got = parts_of(run(function, case.given, *case.inputs), exercise.parts)
-        wanted = _as_tuple(exercise.right(*case.inputs))
-        if not _matches(got, wanted):
-            raise Mistake(_diagnose(got, wanted, case, exercise))
-    return exercise.well
+def compare(
+    function: Function,
+    right: Function,
+    cases: Sequence[Case],
+    slips: Sequence[Slip],
+    well: str,
+    parts: Sequence[str] = ("the result",),
+) -> bool:
+    """Tell whether a function agrees with the right one on all cases, and if not, which slip it is.
+
+    well: what to say if it does; parts: names of what it returns.
+    """
+
+    def judge(function: Function) -> str:
+        for case in cases:
+            got = parts_of(run(function, case.given, *case.inputs), parts)
+            wanted = _as_tuple(right(*case.inputs))
+            if _matches(got, wanted):
+                continue
+            for slip in slips:
+                wrong = _as_tuple(slip.answer(*case.inputs))
+                if _matches(got, wrong) and not _matches(wanted, wrong):
+                    raise Mistake(slip.says)
+            triples = zip(parts, got, wanted, strict=True)
+            name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
+            raise Mistake(f"Given {case.given}, {_difference(name, a, b.double())}.")
+        return well
+
+    return tell(judge, function)
 
 
-def _diagnose(
-    got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], case: Case, exercise: Exercise
-) -> str:
-    """The words of the slip that explains this result; else where it differs."""
-    for slip in exercise.slips:
-        wrong = _as_tuple(slip.answer(*case.inputs))
-        if _matches(got, wrong) and not _matches(wanted, wrong):
-            return slip.says
-    triples = zip(exercise.parts, got, wanted, strict=True)
-    name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
-    return f"Given {case.given}, {_difference(name, a, b.double())}."
-
-
-def _as_tuple(result: Any) -> tuple[Tensor | None, ...]:
+def _as_tuple(result: Any) -> tuple[Any, ...]:
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def _matches(got: Sequence[Tensor], wanted: Sequence[Tensor | None]) -> bool:
-    """Equal up to rounding; NaN equals NaN, and what is not asked for (None) equals anything."""
+    """Tell what is equal up to rounding; NaN equals NaN, and None, not asked for, anything."""
     return all(
         b is None
         or a.shape == b.shape
@@ -201,7 +199,7 @@ def _matches(got: Sequence[Tensor], wanted: Sequence[Tensor | None]) -> bool:
 
 
 def _difference(name: str, got: Tensor, wanted: Tensor) -> str:
-    """Where a result is furthest from what was expected."""
+    """Say where a result is furthest from what was expected."""
     if got.shape != wanted.shape:
         return f"{name} has shape {list(got.shape)}, expected {list(wanted.shape)}"
     gap = (got - wanted).abs().nan_to_num(nan=torch.inf)

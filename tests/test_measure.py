@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scl.course.explore import (
+from scl.course.measure import (
     angle,
     best_cut,
     depth_in_object,

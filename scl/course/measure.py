@@ -1,4 +1,7 @@
-"""What vectors find: cosines and their cuts, parts, depths, angles, splits, guided supports."""
+"""Measure what a vector finds, how a model guides its supports, and whom a loss teaches.
+
+Shapes: N images, d channels, h x w cells, H x W pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.datasets.bank import FeatureBank, take_maps
+from scl.datasets.bank import Batch, FeatureBank, take_maps
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.overlay import grow
 from scl.method.scl import SCL, SelfGuide
@@ -25,7 +28,7 @@ class Cut(NamedTuple):
 
 
 def own_cosine(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Figure 1: the cosine of every cell to the average of its own object (Eq. 1).
+    """Compare every cell with the average of its own object (Eq. 1), by cosine: Figure 1.
 
     features: [N, d, h, w]; masks: [N, H, W]. Returns cosines [N, h, w] in -1..1 and the shrunk
     masks [N, h, w].
@@ -62,9 +65,10 @@ class PartRecall(NamedTuple):
 def recall_by_part(
     scenes: ToyshopSet, masks: Tensor, found: Tensor
 ) -> dict[str, dict[str, PartRecall]]:
-    """Class to (part to what the shrunk masks [N, h, w] keep of it, and `found` of that).
+    """Count, for each class and part, what shrunk masks keep of it and what is found of that.
 
-    found: [N, h, w] bool, the cells that some method takes for the object.
+    masks: [N, h, w], shrunk; found: [N, h, w] bool, the cells that some method takes for the
+    object. Returns {class: {part: PartRecall}}.
     """
     totals: dict[str, dict[str, np.ndarray]] = {}
     for index, (mask, cells) in enumerate(zip(masks, found, strict=True)):
@@ -83,7 +87,7 @@ def recall_by_part(
 
 
 def depth_in_object(mask: Tensor) -> Tensor:
-    """How deep each cell lies in its object: 1 at the rim, 2 behind it, ...; 0 outside.
+    """Count how deep each cell lies in its object: 1 at the rim, 2 behind it, ...; 0 outside.
 
     mask: [N, h, w] with 0 or 1. The picture's edge is no rim: the object may go on there. An object
     that fills the picture has no rim and counts as deep as the picture is wide.
@@ -97,7 +101,7 @@ def depth_in_object(mask: Tensor) -> Tensor:
 
 
 def share_by_depth(masks: Tensor, found: Tensor, deepest: int = 3) -> dict[str, float]:
-    """Share in 0..1 of the object's cells that were found, at the rim and deeper."""
+    """Measure the share in 0..1 of the object's cells that were found, at the rim and deeper."""
     depth = depth_in_object(masks).clamp(max=deepest)
     names = ["at the rim", *(f"{d} cells in" for d in range(2, deepest)), f"{deepest} or more"]
     chosen = {name: found[depth == d] for d, name in enumerate(names, 1)}
@@ -105,17 +109,17 @@ def share_by_depth(masks: Tensor, found: Tensor, deepest: int = 3) -> dict[str, 
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
-    """Degrees between vectors [..., d]: 0 for one direction, 90 for nothing in common."""
+    """Measure degrees between vectors [..., d]: 0 for one direction, 90 for nothing in common."""
     return torch.rad2deg(F.cosine_similarity(a, b, dim=-1).clamp(-1, 1).acos())
 
 
 def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10) -> Tensor:
-    """The control for Figure 1: `count` vectors of one object in place of their average.
+    """Compare every cell with `count` vectors of one object: the control for Figure 1.
 
     features: [d, h, w]; mask: [h, w]. The object's cells are grouped by k-means on the sphere,
     from the cells farthest apart. Returns [h, w], each cell's best cosine to the groups' means.
     """
-    cells = torch.nn.functional.normalize(features.flatten(1).T, dim=1)
+    cells = F.normalize(features.flatten(1).T, dim=1)
     own = cells[mask.flatten() == 1]
     centres = own[:1]
     while len(centres) < min(count, len(own)):
@@ -124,14 +128,14 @@ def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10
     for _ in range(rounds):
         group = (own @ centres.T).argmax(dim=1)
         means = [own[group == g].mean(dim=0) for g in range(len(centres)) if (group == g).any()]
-        centres = torch.nn.functional.normalize(torch.stack(means), dim=1)
+        centres = F.normalize(torch.stack(means), dim=1)
     return (cells @ centres.T).amax(dim=1).reshape(mask.shape)
 
 
 def seen_and_unseen(
     features: Tensor, mask: Tensor, count: int, generator: torch.Generator
 ) -> tuple[float, float]:
-    """IoU by `count` vectors of an object: on the cells they were made from, and on others.
+    """Measure the IoU by `count` vectors on the cells they were made from, and on others.
 
     features: [d, h, w]; mask: [h, w]. For the second figure the vectors are made from a random
     half of the object's cells, and scored on the picture without that half. The two differ in
@@ -147,7 +151,7 @@ def seen_and_unseen(
 
 
 def random_split(mask: Tensor, first: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Objects [N, h, w] split at random into regions of `first` [N] cells and the rest."""
+    """Split objects [N, h, w] at random into regions of `first` [N] cells and the rest."""
     order = torch.rand(mask.shape, generator=generator).masked_fill(mask == 0, 2).flatten(1)
     ranks = order.argsort(dim=1).argsort(dim=1).reshape(mask.shape)
     chosen = mask * (ranks < first[:, None, None])
@@ -172,7 +176,7 @@ class Guided(NamedTuple):
 
 @torch.no_grad()
 def guide_supports(model: SCL, bank: FeatureBank, items: Sequence[int]) -> Guided:
-    """Self-guidance of the items of a bank, each as a support of its own."""
+    """Let a model guide itself on items of a bank, each as a support of its own."""
     index = torch.as_tensor(list(items), device=bank.masks.device)
     features = model.head.reduce(take_maps(bank.maps, index).mid, "support")
     mask = shrink_mask(bank.masks[index], features.shape[-2:], model.rules)
@@ -180,13 +184,53 @@ def guide_supports(model: SCL, bank: FeatureBank, items: Sequence[int]) -> Guide
 
 
 def first_probability(model: SCL, bank: FeatureBank, items: Sequence[int]) -> np.ndarray:
-    """P_s1 of Eq. 3, foreground: [len(items), h, w] in 0..1."""
+    """Predict each support under its own v_s, P_s1 of Eq. 3: [len(items), h, w] in 0..1."""
     return guide_supports(model, bank, items).probability
 
 
 def one_of_each_class(dataset: ToyshopSet, items: Sequence[int], count: int) -> list[int]:
-    """The first item of each class among `items`, `count` classes at most."""
+    """Pick the first item of each class among `items`, `count` classes at most."""
     first: dict[int, int] = {}
     for item in items:
         first.setdefault(dataset.labels[item], item)
     return list(first.values())[:count]
+
+
+def gradient_norms(model: SCL, batch: Batch) -> dict[str, dict[str, float]]:
+    """Measure, {loss: {part of the head: length}}, the gradient that a loss sends to a part."""
+    model.train()
+    losses = _losses(model, batch)
+    model.eval()
+    parts = {n: list(p.parameters()) for n, p in model.head.named_children()}
+    return {
+        loss: {name: _length(losses[loss], p) for name, p in parts.items() if p}
+        for loss in ("s1", "s2", "q")
+        if loss in losses
+    }
+
+
+def _losses(model: SCL, batch: Batch) -> dict[str, Tensor]:
+    masks = batch.support_masks.flatten(0, 1)
+    return model.losses(batch.support.flat(), masks, batch.query, batch.query_masks)
+
+
+def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
+    grads = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
+    return float(sum(g.square().sum() for g in grads if g is not None) ** 0.5)
+
+
+def gradient_maps(model: SCL, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+    """Measure how hard each loss pulls at each cell of F_s and F_q of the first episode.
+
+    The pull is the length of the gradient in a cell, two maps [h, w]. CANet-style head.
+    """
+    kept: list[Tensor] = []
+    hook = model.head.dropout.register_forward_hook(lambda *call: kept.append(call[2]))
+    losses = _losses(model, batch)
+    hook.remove()
+
+    def pull(loss: Tensor, features: Tensor) -> Tensor:
+        (grad,) = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
+        return torch.zeros(features.shape[-2:]) if grad is None else grad[0].norm(dim=0).cpu()
+
+    return {n: (pull(losses[n], kept[0]), pull(losses[n], kept[1])) for n in ("s1", "s2", "q")}
