@@ -373,7 +373,7 @@ def _plan(options: argparse.Namespace) -> tuple:
 
 def _data_set(options: argparse.Namespace):
     """The images and masks of one split, at their original size."""
-    from scl.datasets.fss import ClassFolder
+    from scl.datasets.folder import ClassFolder
     from scl.datasets.registry import DataConfig, open_data
     from scl.study.grid import Protocol
 

@@ -13,8 +13,8 @@ from trees import HEIGHT, WIDTH, block, coco_tree, compressed, photograph, polyg
 from trees import run_lengths as uncompressed
 
 from scl.datasets.coco import Coco20i, coco_categories, draw, find_coco, read_instances
+from scl.datasets.fit import Letterbox
 from scl.datasets.folds import FOLDS, split_classes
-from scl.datasets.items import Letterbox
 from scl.datasets.rle import run_lengths
 from scl.method.episode import EpisodeSampler, load_episode
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from trees import FSS_CLASSES, class_folders, folder_tree, fss_tree, photograph, write_lines
 
-from scl.datasets.fss import FSS1000, ClassFolder
-from scl.datasets.items import Letterbox
+from scl.datasets.fit import Letterbox
+from scl.datasets.folder import ClassFolder
+from scl.datasets.fss import FSS1000
 from scl.method.episode import EpisodeSampler, load_episode
 
 

@@ -17,7 +17,7 @@ import torch
 
 from scl.__main__ import main
 from scl.datasets.fit import Fit
-from scl.datasets.fss import ClassFolder
+from scl.datasets.folder import ClassFolder
 from scl.evaluation import protocol
 from scl.evaluation.evaluate import Result
 from scl.evaluation.intervals import score_with_interval

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from scl.datasets.files import Transform, transformed
 from scl.datasets.folds import split_classes
-from scl.datasets.photos import square
 from scl.datasets.pictures import open_picture
-from scl.method.vectors import IGNORE
 
 # A smaller object counts as absent; pixels of the original mask, as in the released code.
 MIN_AREA = 2 * 32 * 32
@@ -119,25 +115,3 @@ class ItemSet:
     def mask(self, key: Hashable, label: int) -> np.ndarray:
         """The mask [H, W] uint8 of one class: 0, 1 and 255 (ignored), at its original size."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """A transform: the longer side gets `size` pixels, the rest of the square is ignored (255).
-
-    Episodes of several supports need images of one size.
-    """
-
-    size: int
-
-    def __call__(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        picture = Image.fromarray(image)
-        pixels, labels = square(picture, _white(mask == 1), self.size)
-        _, ignored = square(picture, _white(mask == IGNORE), self.size)
-        labels[ignored == 1] = IGNORE
-        return pixels, labels
-
-
-def _white(region: np.ndarray) -> Image.Image:
-    """A region [H, W] of true and false, white on black."""
-    return Image.fromarray(region.astype(np.uint8) * 255)

@@ -103,7 +103,7 @@ def _fss(data: DataConfig, split: str, shots: int, transform: Transform | None) 
 
 def _folder(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Dataset:
     """A folder of class folders: its classes in order of name, a quarter of them novel."""
-    from scl.datasets.fss import ClassFolder
+    from scl.datasets.folder import ClassFolder
 
     names = ClassFolder(data.root).classes
     parts = split_classes(len(names), data.fold, data.held_out)

@@ -69,7 +69,3 @@ class ToyshopSet:
         if sizes.max() == 0:
             raise ValueError(f"scene {index} shows no object but its target")
         return (objects == sizes.argmax()).astype(np.uint8)
-
-
-
-

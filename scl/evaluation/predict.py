@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scl.datasets.files import reading
-from scl.datasets.fit import Fit, as_taken
-from scl.datasets.photos import open_image, open_mask
+from scl.datasets.fit import Fit, as_taken, shrink
+from scl.datasets.photos import read_image, read_pair
 from scl.device import autocast, device_of, pick_device
 from scl.evaluation.overlay import PREDICTED, overlay
 from scl.evaluation.protocol import ready
@@ -50,22 +49,16 @@ def split_pair(text: str) -> tuple[Path, Path]:
 # ---------------------------------------------------------------------- one object
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A photograph, upright as its camera says, H x W x 3 uint8."""
+def read_query(path: Path) -> np.ndarray:
+    """Read a photograph, upright as its camera says, H x W x 3 uint8."""
     if not path.exists():
         raise ValueError(f"{path} is missing: expected a picture")
-    with reading(path, "a picture", REPLACE):
-        return np.asarray(open_image(path, "RGB"))
+    return read_image(path, "RGB", REPLACE)
 
 
 def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
-    """A photograph and the mask painted on it (white is the object), at network size."""
-    pixels = read_image(image)
-    with reading(mask, "a mask", REPLACE):
-        labels = np.asarray(open_mask(mask, pixels.shape[1::-1])) > 127
-    if not labels.any():
-        raise ValueError(f"{mask} shows no object: paint it white (255) on black")
-    return fit.to_network(pixels, labels.astype(np.uint8))
+    """Read a photograph and the mask painted on it (white is the object), at network size."""
+    return fit.to_network(*read_pair(image, mask, REPLACE))
 
 
 def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Support:
@@ -160,7 +153,7 @@ def predict_files(
     bar = tqdm(targets.items(), desc="queries", disable=not progress)
     for query, (mask, view) in bar:
         try:
-            image = read_image(query)
+            image = read_query(query)
             found = find_object(model, support, image, fit, fusion)
             write_found(image, found, mask, view)
             report.done.append(Predicted(query, mask, view, float(found.mean())))
@@ -212,9 +205,8 @@ def write_found(image: np.ndarray, found: np.ndarray, mask: Path, view: Path) ->
     """Write a mask [H, W], black and white, and an overlay on its image [H, W, 3] uint8."""
     picture = Image.fromarray(found.astype(np.uint8) * 255)
     write_atomically(mask, lambda path: picture.save(path, "PNG"))
-    small = Image.fromarray(image)
-    small.thumbnail((LARGEST_OVERLAY, LARGEST_OVERLAY))
-    tinted = Image.fromarray(overlay(np.asarray(small), {PREDICTED: found}))
+    small, region = shrink(image, found.astype(np.uint8), LARGEST_OVERLAY)
+    tinted = Image.fromarray(overlay(small, {PREDICTED: region}))
     write_atomically(view, lambda path: tinted.save(path, "JPEG", quality=88))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from scl.datasets.items import Letterbox
+from scl.datasets.fit import Letterbox
 from scl.datasets.registry import DataConfig, open_data
 from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode

@@ -13,7 +13,7 @@ from scl.datasets import coco, fss, pascal
 from scl.datasets.fetch.download import digest
 from scl.datasets.fetch.report import Report
 from scl.datasets.fetch.sums import check_sums, write_sums
-from scl.datasets.folder import FolderDataset
+from scl.datasets.folder import class_folders, pairs_of, read_intact
 from scl.datasets.folds import FOLDS, split_classes
 from scl.datasets.items import MIN_AREA, ItemSet, wanted_classes
 from scl.datasets.pictures import open_picture, read_label_map
@@ -181,22 +181,17 @@ def _read_folder(
 ) -> tuple[dict[str, list[tuple[Path, Path]]], dict[str, list[Path]]]:
     """Read every pair of every class; the pairs by class, and the pictures by checksum."""
     pairs, seen = {}, {}
-    for name in _bar(sorted(p.name for p in folder.iterdir() if _is_class(p))):
-        data = report.attempt(lambda name=name: FolderDataset(folder, classes=[name]))
-        pairs[name] = data.files if data else []
+    names = [n for n in class_folders(folder) if not n.startswith(".") and n != "splits"]
+    for name in _bar(names):
+        pairs[name] = report.attempt(pairs_of, folder / name) or []
         masks = {mask for _, mask in pairs[name]}
-        for lonely in sorted(set((folder / name).glob("*.png")) - masks) if data else ():
+        for lonely in sorted(set((folder / name).glob("*.png")) - masks) if masks else ():
             report.findings.append(f"{lonely} has no photograph: restore it, or remove the mask")
-        good = [files for files in pairs[name] if report.attempt(fss.read_pair, *files)]
+        good = [files for files in pairs[name] if report.attempt(read_intact, *files)]
         for path, _ in good:
             seen.setdefault(digest(path), []).append(path)
         report.classes.append((name, (len(good),)))
     return pairs, seen
-
-
-def _is_class(path: Path) -> bool:
-    """Is this a folder of a class? Not a hidden one, and not the one that holds the lists."""
-    return path.is_dir() and not path.name.startswith(".") and path.name != "splits"
 
 
 # ---------------------------------------------------------------------- shared
