@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scl.datasets.registry import names
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn an error of input or of files into one line and exit status 1."""
@@ -100,13 +102,13 @@ def _data_parser(data: argparse.ArgumentParser) -> None:
     """python -m scl data download|verify."""
     actions = data.add_subparsers(required=True, metavar="ACTION")
     fetch = actions.add_parser("download", help="fetch and unpack the archives of a benchmark")
-    fetch.add_argument("--data", required=True, choices=("pascal", "coco", "fss"))
+    fetch.add_argument("--data", required=True, choices=names("fetch"))
     fetch.add_argument(
         "--archive", type=Path, nargs="+", default=[], help="files fetched by hand, not again"
     )
     fetch.set_defaults(call=_download)
     check = actions.add_parser("verify", help="read every file, compare with the published numbers")
-    check.add_argument("--data", required=True, choices=("pascal", "coco", "fss", "folder"))
+    check.add_argument("--data", required=True, choices=names("verify"))
     check.add_argument("--fold", type=int, help="default: all")
     check.add_argument("--subset", action="store_true", help="expect a part of the data set")
     check.add_argument("--sums", type=Path, help="checksums to compare with, or to write once")
@@ -119,7 +121,7 @@ def _data_parser(data: argparse.ArgumentParser) -> None:
 def _evaluate_parser(evaluate: argparse.ArgumentParser) -> None:
     """python -m scl evaluate."""
     add = evaluate.add_argument
-    add("--data", required=True, choices=("pascal", "coco", "fss", "folder", "toyshop"))
+    add("--data", required=True, choices=names())
     add("--root", help="folder of the data set")
     add("--fold", type=int, help="0 to 3; without one, all classes of a folder")
     add("--split", default="novel", choices=("novel", "test", "validation", "train"))
@@ -292,17 +294,10 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    from scl.datasets.fetch.download import coco_archives, obtain, pascal_archives
-    from scl.datasets.fetch.unpack import unpack
+    from scl.datasets import registry
 
-    if options.data == "fss":
-        if not options.archive:
-            raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
-        for archive in options.archive:  # its publishers give no checksum to compare with
-            unpack(archive, options.root)
-    else:
-        archives = pascal_archives() if options.data == "pascal" else coco_archives(options.year)
-        obtain(archives, options.root, options.archive)
+    fetch = registry.find(options.data).fetch or ""
+    registry.resolve(fetch)(options.root, options.archive, options.year)
     print(f"to check it: python -m scl data verify --data {options.data} --root {options.root}")
 
 
@@ -373,27 +368,17 @@ def _plan(options: argparse.Namespace) -> tuple:
 
 def _data_set(options: argparse.Namespace):
     """The images and masks of one split, at their original size."""
-    from scl.datasets.folder import ClassFolder
-    from scl.datasets.registry import DataConfig, open_data
-    from scl.study.grid import Protocol
+    from scl.datasets.registry import DataConfig, find, open_to_test
 
-    shots = 1 if options.shots is None else options.shots
-    if options.data == "folder" and options.fold is None:
-        if options.root is None:
-            raise ValueError("--data folder needs --root: the folder of class folders")
-        return ClassFolder(options.root, shots=shots)
-    if options.fold is None and options.data != "fss":
-        raise ValueError(f"--data {options.data} needs --fold: 0, 1, 2 or 3")
     data = DataConfig(
         name=options.data,
         root=options.root,
         fold=options.fold or 0,
         grouping=options.grouping,
-        # Toyshop's scenes have no size of their own and are composed at the network's.
-        side=_side(options, Protocol().size),
+        side=_side(options, find(options.data).composed or 473),
         held_out=options.held_out,
     )
-    return open_data(data, options.split, shots)
+    return open_to_test(data, options.split, options.shots or 1, options.fold)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -437,11 +422,12 @@ def _opened(options: argparse.Namespace):
 def _fit(options: argparse.Namespace):
     """How images are brought to the network."""
     from scl.datasets.fit import Fit
-    from scl.study.grid import Protocol
+    from scl.datasets.registry import find
 
-    if getattr(options, "data", None) == "toyshop":
-        return Fit(_side(options, Protocol().size), options.resize or "native")
-    return Fit(_side(options, 473), options.resize or "exact")
+    # Scenes have no size of their own and are composed at the network's.
+    composed = "data" in options and find(options.data).composed
+    method = options.resize or ("native" if composed else "exact")
+    return Fit(_side(options, composed or 473), method)
 
 
 def _side(options: argparse.Namespace, default: int) -> int:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from scl.datasets.fetch.download import coco_archives, obtain
 from scl.datasets.files import RESTORE, Transform, check_files, first_folder, optional, reading
 from scl.datasets.items import ItemSet, wanted_classes
+from scl.datasets.registry import DataConfig
 from scl.datasets.rle import run_lengths
 from scl.method.vectors import IGNORE
 
@@ -190,7 +190,7 @@ def find_coco(root: str | Path, name: str) -> CocoTree:
         raise ValueError(
             f"{root if images is None else instances} is incomplete: expected the folder {name} "
             f"and annotations/instances_{name}.json in {root}; unpack COCO's archives there, or "
-            "pass download=True"
+            "run: python -m scl data download"
         )
     return CocoTree(images / name, instances)
 
@@ -202,7 +202,7 @@ class Coco20i(ItemSet):
     training images), "novel" or "test" (novel classes in the validation images), "validation"
     (base classes in the validation images: the `held_out` ones, which training leaves out, or
     all); grouping: "contiguous" is the other division in the literature (0..19, 20..39, ...); year:
-    the images, "2014" in the literature; shots, transform, download: as in Pascal5i.
+    the images, "2014" in the literature; shots, transform: as in Pascal5i.
 
     A mask is the union of a class's objects. Where the class was annotated as a crowd, too many to
     outline, pixels are 255 unless an outlined object covers them: neither answer would be wrong.
@@ -216,7 +216,6 @@ class Coco20i(ItemSet):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         grouping: str = "interleaved",
         year: str = "2014",
         held_out: int = 0,
@@ -225,8 +224,6 @@ class Coco20i(ItemSet):
             raise ValueError(f"year={year!r}: expected {' or '.join(YEARS)}")
         names = tuple(coco_categories().values())
         wanted = wanted_classes(split, len(names), fold, held_out, grouping)
-        if download:
-            obtain(coco_archives(str(year)), Path(root))
         self.tree = find_coco(root, f"{'train' if split == 'train' else 'val'}{year}")
         self.pictures = read_instances(self.tree.instances)
         areas = class_areas(self.tree.instances, self.pictures)
@@ -251,3 +248,9 @@ def draw(path: Path, picture: Picture, label: int) -> np.ndarray:
     crowd = masks.decode(region(path, picture, label, crowd=True))
     mask[(crowd == 1) & (mask == 0)] = IGNORE
     return mask
+
+
+def open_coco(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Coco20i:
+    """Open COCO-20^i as the registry asks for it."""
+    own = {"grouping": data.grouping, "held_out": data.held_out}
+    return Coco20i(data.root or ".", data.fold, split, shots, transform, **own)

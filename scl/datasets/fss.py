@@ -7,6 +7,7 @@ from pathlib import Path
 from scl.datasets.files import Transform, read_names
 from scl.datasets.folder import ClassFolder
 from scl.datasets.items import check_split
+from scl.datasets.registry import DataConfig
 
 # What a list of a split is called: plainly, or as the repositories that use FSS-1000 call it.
 LISTS = {
@@ -65,15 +66,9 @@ class FSS1000(ClassFolder):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         listed: str | Path | None = None,
     ):
         check_split(split)
-        if download:
-            raise ValueError(
-                "FSS-1000 lies behind a web page that no program may read: fetch its archive with "
-                "a browser, then: python -m scl data download --data fss --root ROOT --archive FILE"
-            )
         split = "test" if split == "novel" else split
         lists = class_lists(root) | ({split: Path(listed)} if listed else {})
         if split not in lists:
@@ -90,3 +85,8 @@ class FSS1000(ClassFolder):
                 f"but {lists[split]} lists it: unpack the archive again, or correct the list"
             )
         super().__init__(folder, classes, shots, transform)
+
+
+def open_fss(data: DataConfig, split: str, shots: int, transform: Transform | None) -> FSS1000:
+    """Open FSS-1000 as the registry asks for it."""
+    return FSS1000(data.root or ".", split, shots, transform)

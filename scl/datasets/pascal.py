@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from scl.datasets.fetch.download import obtain, pascal_archives
 from scl.datasets.files import Transform, check_files, first_folder, read_names
 from scl.datasets.items import ItemSet, wanted_classes
 from scl.datasets.pictures import read_label_map
+from scl.datasets.registry import DataConfig
 from scl.method.vectors import IGNORE
 
 NAME, EXAMPLE = r"\d{4}_\d{6}", "2007_000032"
@@ -82,7 +82,7 @@ def find_tree(root: str | Path) -> PascalTree:
     if voc is None:
         raise ValueError(
             f"{root} holds no VOC 2012: expected VOCdevkit/VOC2012/JPEGImages in it; unpack "
-            "VOCtrainval_11-May-2012.tar there, or pass download=True"
+            "VOCtrainval_11-May-2012.tar there, or run: python -m scl data download"
         )
     places = [root, root / "SBD", root / "sbd"]
     sbd = first_folder([*places, *(place / INSIDE for place in places)], "cls")
@@ -105,8 +105,8 @@ def sbd_names(tree: PascalTree) -> dict[str, Path]:
     if tree.sbd is None:
         raise ValueError(
             f"{tree.root} holds no list of SBD: expected benchmark_RELEASE/dataset (with cls, "
-            "train.txt and val.txt) or train_noval.txt; unpack benchmark.tgz there, or pass "
-            "download=True"
+            "train.txt and val.txt) or train_noval.txt; unpack benchmark.tgz there, or run: "
+            "python -m scl data download"
         )
     every = {}
     for path in (tree.sbd / "val.txt", tree.sbd / "train.txt"):
@@ -156,8 +156,7 @@ class Pascal5i(ItemSet):
     in VOC's validation images, to choose settings by: the `held_out` ones, which training leaves
     out, or all if held_out is 0);
     shots: every class must have images for episodes of so many supports; transform: changes image
-    and mask together; download: fetch and unpack the archives that were not unpacked here before.
-    Every mask is read at the start, to know which classes it shows.
+    and mask together. Every mask is read at the start, to know which classes it shows.
     """
 
     def __init__(
@@ -167,13 +166,10 @@ class Pascal5i(ItemSet):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         held_out: int = 0,
     ):
         classes = pascal_classes()
         wanted = wanted_classes(split, len(classes), fold, held_out, "contiguous")
-        if download:
-            obtain(pascal_archives(), Path(root))
         self.tree = tree = find_tree(root)
         self._own = tree.own_masks()
         if split == "train":
@@ -195,3 +191,9 @@ class Pascal5i(ItemSet):
 
     def mask(self, key: str, label: int) -> np.ndarray:
         return class_mask(read_label_map(self.mask_file(key)), label)
+
+
+def open_pascal(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Pascal5i:
+    """Open PASCAL-5^i as the registry asks for it."""
+    root = data.root or "."
+    return Pascal5i(root, data.fold, split, shots, transform, held_out=data.held_out)

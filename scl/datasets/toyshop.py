@@ -1,4 +1,4 @@
-"""Data sets of (image, mask, class): Toyshop scenes, and folders of photographs."""
+"""Toyshop scenes as a data set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scl.datasets.files import Transform
+from scl.datasets.folds import split_classes
+from scl.datasets.registry import DataConfig
 from scl.toyshop import CLASSES, Atlas, Scene, compose
 
 # Scenes of each class in the stored tables: of training, and of novel or validation classes.
@@ -69,3 +72,21 @@ class ToyshopSet:
         if sizes.max() == 0:
             raise ValueError(f"scene {index} shows no object but its target")
         return (objects == sizes.argmax()).astype(np.uint8)
+
+
+def open_toyshop(
+    data: DataConfig, split: str, shots: int, transform: Transform | None
+) -> ToyshopSet:
+    """Open scenes as the stored tables have them, composed at data.side.
+
+    Training and test scenes share no seed, and no validation scene may show a novel class, not
+    even standing about. No transform: a scene is composed at the size that is asked for.
+    """
+    parts = split_classes(len(CLASSES), data.fold, data.held_out)
+    known = parts.base + parts.validation
+    atlas, count = Atlas.load(), NOVEL_PER_CLASS
+    if split == "train":
+        return ToyshopSet(atlas, parts.base, PER_CLASS, 0, parts.base, data.side)
+    if split == "validation":
+        return ToyshopSet(atlas, parts.validation or known, count, 1, known, data.side)
+    return ToyshopSet(atlas, parts.novel, count, 1, None, data.side)

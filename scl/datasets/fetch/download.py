@@ -67,6 +67,24 @@ def coco_archives(year: str = "2014") -> tuple[Archive, ...]:
     )
 
 
+def fetch_pascal(root: Path, given: Sequence[Path] = (), year: str = "") -> None:
+    """Fetch VOC 2012 and SBD into a folder."""
+    obtain(pascal_archives(), root, given)
+
+
+def fetch_coco(root: Path, given: Sequence[Path] = (), year: str = "2014") -> None:
+    """Fetch a year of COCO into a folder."""
+    obtain(coco_archives(year), root, given)
+
+
+def fetch_fss(root: Path, given: Sequence[Path] = (), year: str = "") -> None:
+    """Unpack FSS-1000, whose page no program may read and whose archive has no checksum."""
+    if not given:
+        raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
+    for archive in given:
+        unpack(archive, root)
+
+
 def obtain(archives: Sequence[Archive], root: Path, given: Sequence[Path] = ()) -> None:
     """Unpack archives into root, fetching those that are neither given nor there already.
 

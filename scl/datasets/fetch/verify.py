@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from scl.datasets import coco, fss, pascal
+from scl.datasets import coco, fss, pascal, registry
 from scl.datasets.fetch.download import digest
 from scl.datasets.fetch.report import Report
 from scl.datasets.fetch.sums import check_sums, write_sums
@@ -17,8 +17,6 @@ from scl.datasets.folder import class_folders, pairs_of, read_intact
 from scl.datasets.folds import FOLDS, split_classes
 from scl.datasets.items import MIN_AREA, ItemSet, wanted_classes
 from scl.datasets.pictures import open_picture, read_label_map
-
-KINDS = ("pascal", "coco", "fss", "folder")
 
 
 def verify(
@@ -31,26 +29,20 @@ def verify(
 ) -> Report:
     """Read every file of a data set, compare its numbers and look for classes that leak.
 
-    data: one of KINDS; fold: the one to look at (default: all four); subset: do not compare with
-    the published numbers; year: of COCO; sums: a list of checksums to compare with, which is
+    data: of the registry; fold: the one to look at (default: all four); subset: do not compare
+    with the published numbers; year: of COCO; sums: a list of checksums to compare with, which is
     written where it does not exist yet and nothing was found.
     """
-    if data not in KINDS:
-        raise ValueError(f"data={data!r}: expected one of {', '.join(KINDS)}")
+    checks = registry.find(data).verify
+    if checks is None:
+        expected = ", ".join(registry.names("verify"))
+        raise ValueError(f"data={data!r} cannot be verified: expected one of {expected}")
     if fold is not None:
         split_classes(FOLDS, fold)  # complains about a fold that is none
     root, report = Path(root), Report(compare=not subset)
     if not root.is_dir():
         raise ValueError(f"{root} is no folder: expected the one that holds the data set")
-    folds = range(FOLDS) if fold is None else (fold,)
-    if data == "pascal":
-        _verify_pascal(report, root, folds)
-    elif data == "coco":
-        _verify_coco(report, root, folds, year)
-    elif data == "fss":
-        _verify_fss(report, root)
-    else:
-        _verify_folder(report, root, fold)
+    registry.resolve(checks)(report, root, fold, year)
     if sums:
         _compare_sums(report, root, Path(sums))
     return report
@@ -67,7 +59,8 @@ def _compare_sums(report: Report, root: Path, path: Path) -> None:
 # ----------------------------------------------------------------- PASCAL-5^i
 
 
-def _verify_pascal(report: Report, root: Path, folds: Sequence[int]) -> None:
+def verify_pascal(report: Report, root: Path, fold: int | None, year: str) -> None:
+    """Read VOC 2012 and SBD, and judge the folds of PASCAL-5^i."""
     tree = report.attempt(pascal.find_tree, root)
     parts = tree and [report.attempt(tree.names, name) for name in ("train", "val")]
     sbd = tree and report.attempt(pascal.sbd_names, tree)
@@ -90,7 +83,7 @@ def _verify_pascal(report: Report, root: Path, folds: Sequence[int]) -> None:
         return {name: sizes for name, sizes in found.items() if sizes is not None}
 
     classes = pascal.pascal_classes()
-    _judge(report, classes, areas(training), areas(validation), folds, "contiguous", sbd_file)
+    _judge(report, classes, areas(training), areas(validation), fold, "contiguous", sbd_file)
 
 
 def _pascal_areas(tree: pascal.PascalTree, name: str, own: frozenset[str]) -> dict[int, int]:
@@ -103,7 +96,8 @@ def _pascal_areas(tree: pascal.PascalTree, name: str, own: frozenset[str]) -> di
 # ------------------------------------------------------------------- COCO-20^i
 
 
-def _verify_coco(report: Report, root: Path, folds: Sequence[int], year: str) -> None:
+def verify_coco(report: Report, root: Path, fold: int | None, year: str) -> None:
+    """Read a year of COCO, and judge the folds of COCO-20^i."""
     found = []
     for name in (f"train{year}", f"val{year}"):
         tree = report.attempt(coco.find_coco, root, name)
@@ -121,7 +115,7 @@ def _verify_coco(report: Report, root: Path, folds: Sequence[int], year: str) ->
 
     names = tuple(coco.coco_categories().values())
     sizes = areas(train_tree, train), areas(val_tree, validation)
-    _judge(report, names, *sizes, folds, "interleaved", train_tree.instances)
+    _judge(report, names, *sizes, fold, "interleaved", train_tree.instances)
 
 
 def _coco_areas(tree: coco.CocoTree, picture: coco.Picture) -> dict[int, int]:
@@ -134,7 +128,8 @@ def _coco_areas(tree: coco.CocoTree, picture: coco.Picture) -> dict[int, int]:
 # --------------------------------------------------------- FSS-1000 and folders
 
 
-def _verify_fss(report: Report, root: Path) -> None:
+def verify_fss(report: Report, root: Path, fold: int | None, year: str) -> None:
+    """Read the class folders of FSS-1000 and the lists of its splits."""
     lists = fss.class_lists(root)
     named = {split: report.attempt(fss.read_class_lists, {split: lists[split]}) for split in lists}
     named = {split: names[split] for split, names in named.items() if names}
@@ -158,7 +153,8 @@ def _verify_fss(report: Report, root: Path) -> None:
         ]
 
 
-def _verify_folder(report: Report, root: Path, fold: int | None) -> None:
+def verify_folder(report: Report, root: Path, fold: int | None, year: str) -> None:
+    """Read class folders, and look for one picture in two classes (of the fold)."""
     pairs, seen = _read_folder(report, root)
     names = list(pairs)
     if not names:
@@ -207,7 +203,7 @@ def _judge(
     classes: Sequence[str],
     training: Mapping,
     validation: Mapping,
-    folds: Sequence[int],
+    fold: int | None,
     grouping: str,
     where: Path,
 ) -> None:
@@ -218,18 +214,18 @@ def _judge(
     ]
     for label, name in enumerate(classes):
         report.classes.append((name, (counts[0][label], counts[1][label])))
-    for fold in folds:
+    for place in range(FOLDS) if fold is None else (fold,):
         base, novel = (
-            wanted_classes(split, len(classes), fold, 0, grouping) for split in ("train", "novel")
+            wanted_classes(split, len(classes), place, 0, grouping) for split in ("train", "novel")
         )
         items = report.attempt(ItemSet, classes, base, training, 1, None, where)
         report.attempt(ItemSet, classes, novel, validation, 1, None, where)
         if items:
             mixed = [k for k, sizes in training.items() if set(sizes) & set(novel)]
-            report.count(f"fold {fold}: training items (image, class)", len(items), where)
+            report.count(f"fold {place}: training items (image, class)", len(items), where)
             report.count(
-                f"fold {fold}: training images with novel classes unmarked", len(mixed), where
+                f"fold {place}: training images with novel classes unmarked", len(mixed), where
             )
             leaked = int(np.isin(items.labels, novel).sum())
             remedy = "base and novel classes must not meet; see scl/datasets/folds.py"
-            report.count(f"fold {fold}: training items of novel classes", leaked, where, 0, remedy)
+            report.count(f"fold {place}: training items of novel classes", leaked, where, 0, remedy)
