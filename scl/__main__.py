@@ -314,7 +314,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     try:
         from scl.device import torchrun
-        from scl.evaluation.protocol import evaluate_protocol, report
+        from scl.evaluation.protocol import evaluate_protocol
+        from scl.evaluation.record import in_percent
 
         model, out = _opened(options), options.out or _named_after(options)
         dataset, config, episodes = _plan(options)
@@ -330,7 +331,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 workers=options.workers,
             )
             if workers.first:
-                print(f"{report(record)}\nwritten to {out}")
+                print(f"{in_percent(record)}\nwritten to {out}")
     except KeyboardInterrupt as stop:
         print(f"scl: {str(stop) or 'interrupted before the first episode'}", file=sys.stderr)
         return 130
@@ -349,7 +350,8 @@ def _named_after(options: argparse.Namespace) -> Path:
 
 def _plan(options: argparse.Namespace) -> tuple:
     """The data set, the protocol and the episodes to evaluate."""
-    from scl.evaluation.protocol import ProtocolConfig, draw_episodes, read_episodes, write_episodes
+    from scl.evaluation.episode_list import read_episodes, write_episodes
+    from scl.evaluation.protocol import ProtocolConfig, draw_episodes
 
     dataset, episodes, known = _data_set(options), None, {}
     if options.episodes_file:
