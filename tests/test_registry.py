@@ -40,12 +40,12 @@ def check_discs(found, root, fold, year):
 
 
 DISCS = Entry(
-    lambda data, split, shots, transform: Discs(transform),
+    lambda split, shots, transform: Discs(transform),
+    verify=check_discs,
+    takes=(),
     classes=2,
     canvas=48,
-    root=False,
     folds="none",
-    verify=check_discs,
 )
 
 
@@ -82,7 +82,7 @@ def test_every_function_that_the_table_names_is_there():
         for function in (entry.open, entry.verify, entry.fetch):
             assert function is None or callable(registry.resolve(function))
         if name in TREES:
-            assert entry.root and entry.verify
+            assert "root" in entry.takes and entry.verify
 
 
 @pytest.mark.parametrize("name", TREES)

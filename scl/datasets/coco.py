@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from scl.datasets.files import RESTORE, Transform, check_files, first_folder, optional, reading
 from scl.datasets.items import ItemSet, wanted_classes
-from scl.datasets.registry import DataConfig
 from scl.datasets.rle import run_lengths
 from scl.method.vectors import IGNORE
 
@@ -248,9 +247,3 @@ def draw(path: Path, picture: Picture, label: int) -> np.ndarray:
     crowd = masks.decode(region(path, picture, label, crowd=True))
     mask[(crowd == 1) & (mask == 0)] = IGNORE
     return mask
-
-
-def open_coco(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Coco20i:
-    """Open COCO-20^i as the registry asks for it."""
-    own = {"grouping": data.grouping, "held_out": data.held_out}
-    return Coco20i(data.root or ".", data.fold, split, shots, transform, **own)

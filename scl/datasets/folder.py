@@ -13,7 +13,6 @@ from scl.datasets.folds import split_classes
 from scl.datasets.items import check_shots
 from scl.datasets.photos import read_pair
 from scl.datasets.pictures import intact_png
-from scl.datasets.registry import DataConfig
 
 IMAGE_ENDINGS = (".jpg", ".jpeg")
 
@@ -99,17 +98,22 @@ def read_intact(path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_folder(
-    data: DataConfig, split: str, shots: int, transform: Transform | None
+    root: str | Path,
+    split: str,
+    shots: int,
+    transform: Transform | None,
+    fold: int,
+    held_out: int,
 ) -> ClassFolder:
     """Open all class folders, or a split: its classes in order of name, a quarter of them novel."""
-    every = ClassFolder(data.root or ".", shots=shots if split == "all" else 1)
+    names = class_folders(Path(root))
     if split == "all":
-        return every
-    parts = split_classes(len(every.classes), data.fold, data.held_out)
+        return ClassFolder(root, names, shots, transform)
+    parts = split_classes(len(names), fold, held_out)
     if split == "validation" and not parts.validation:
         raise ValueError(
             "a folder has no images apart from those that train: expected classes to select a "
             "checkpoint by (data.held_out=1 or more), or run.select=last"
         )
     wanted = {"train": parts.base, "validation": parts.validation}.get(split, parts.novel)
-    return ClassFolder(every.root, [every.classes[i] for i in wanted], shots, transform)
+    return ClassFolder(root, [names[i] for i in wanted], shots, transform)

@@ -7,7 +7,6 @@ from pathlib import Path
 from scl.datasets.files import Transform, read_names
 from scl.datasets.folder import ClassFolder
 from scl.datasets.items import check_split
-from scl.datasets.registry import DataConfig
 
 # What a list of a split is called: plainly, or as the repositories that use FSS-1000 call it.
 LISTS = {
@@ -85,8 +84,3 @@ class FSS1000(ClassFolder):
                 f"but {lists[split]} lists it: unpack the archive again, or correct the list"
             )
         super().__init__(folder, classes, shots, transform)
-
-
-def open_fss(data: DataConfig, split: str, shots: int, transform: Transform | None) -> FSS1000:
-    """Open FSS-1000 as the registry asks for it."""
-    return FSS1000(data.root or ".", split, shots, transform)

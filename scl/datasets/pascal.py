@@ -13,7 +13,6 @@ from tqdm.auto import tqdm
 from scl.datasets.files import Transform, check_files, first_folder, read_names
 from scl.datasets.items import ItemSet, wanted_classes
 from scl.datasets.pictures import read_label_map
-from scl.datasets.registry import DataConfig
 from scl.method.vectors import IGNORE
 
 NAME, EXAMPLE = r"\d{4}_\d{6}", "2007_000032"
@@ -191,9 +190,3 @@ class Pascal5i(ItemSet):
 
     def mask(self, key: str, label: int) -> np.ndarray:
         return class_mask(read_label_map(self.mask_file(key)), label)
-
-
-def open_pascal(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Pascal5i:
-    """Open PASCAL-5^i as the registry asks for it."""
-    root = data.root or "."
-    return Pascal5i(root, data.fold, split, shots, transform, held_out=data.held_out)

@@ -45,52 +45,47 @@ class Entry:
     """What the rest of the package knows of a data set.
 
     Functions are given themselves or as "module:name", which is imported when it is called.
-    open: (DataConfig, split, shots, transform) to a Dataset; its items have their original size
-    unless the transform changes them. classes: how many (None: as many as the folder holds);
-    canvas: pixels of the longest side of its images (None: the training size); root: must a folder
-    be named? folds: "needed", "optional" (without one: all classes, the split "all") or "none";
-    composed: pixels a side by default, of images that are drawn at the size that is asked for.
-    verify: (Verification, root, fold or None, year); fetch: (root, archives at hand, year).
+    open: makes a Dataset from the keywords split, shots, transform and those fields of DataConfig
+    that `takes` names; items have their original size unless the transform changes them. classes:
+    how many (None: as many as the folder holds); canvas: pixels of the longest side of its images
+    (None: the training size); folds: "needed", "optional" (without one: all classes, the split
+    "all") or "none"; composed: pixels a side by default, of images that have no size of their own.
+    verify: (Findings, root, fold or None, year); fetch: (root, archives at hand, year).
     """
 
     open: str | Callable[..., Dataset]
-    classes: int | None = None
-    canvas: int | None = None
-    root: bool = True
-    folds: Literal["needed", "optional", "none"] = "needed"
-    composed: int | None = None
     verify: str | Callable[..., None] | None = None
     fetch: str | Callable[..., None] | None = None
+    takes: tuple[str, ...] = ("root",)
+    classes: int | None = None
+    canvas: int | None = None
+    folds: Literal["needed", "optional", "none"] = "needed"
+    composed: int | None = None
 
 
-VERIFIERS, FETCHERS = "scl.datasets.fetch.verify", "scl.datasets.fetch.download"
+def _benchmark(name: str, opened: str, *takes: str, **known) -> Entry:
+    """Make the entry of a published benchmark, whose functions are named after it."""
+    fetch = "scl.datasets.fetch"
+    functions = f"{fetch}.verify:verify_{name}", f"{fetch}.download:fetch_{name}"
+    return Entry(f"scl.datasets.{name}:{opened}", *functions, ("root", *takes), **known)
+
+
 DATA_SETS: dict[str, Entry] = {
-    "pascal": Entry(
-        "scl.datasets.pascal:open_pascal",
-        classes=20,
-        canvas=500,
-        verify=f"{VERIFIERS}:verify_pascal",
-        fetch=f"{FETCHERS}:fetch_pascal",
-    ),
-    "coco": Entry(
-        "scl.datasets.coco:open_coco",
-        classes=80,
-        canvas=640,
-        verify=f"{VERIFIERS}:verify_coco",
-        fetch=f"{FETCHERS}:fetch_coco",
-    ),
-    "fss": Entry(
-        "scl.datasets.fss:open_fss",
-        classes=1000,
-        canvas=224,
-        folds="none",
-        verify=f"{VERIFIERS}:verify_fss",
-        fetch=f"{FETCHERS}:fetch_fss",
-    ),
+    "pascal": _benchmark("pascal", "Pascal5i", "fold", "held_out", classes=20, canvas=500),
+    "coco": _benchmark("coco", "Coco20i", "fold", "held_out", "grouping", classes=80, canvas=640),
+    "fss": _benchmark("fss", "FSS1000", classes=1000, canvas=224, folds="none"),
     "folder": Entry(
-        "scl.datasets.folder:open_folder", folds="optional", verify=f"{VERIFIERS}:verify_folder"
+        "scl.datasets.folder:open_folder",
+        verify="scl.datasets.fetch.verify:verify_folder",
+        takes=("root", "fold", "held_out"),
+        folds="optional",
     ),
-    "toyshop": Entry("scl.datasets.toyshop:open_toyshop", classes=20, root=False, composed=128),
+    "toyshop": Entry(
+        "scl.datasets.toyshop:open_toyshop",
+        takes=("fold", "held_out", "side"),
+        classes=20,
+        composed=128,
+    ),
 }
 
 
@@ -119,14 +114,10 @@ def open_data(
 ) -> Dataset:
     """Open a split: "train" (base classes), "validation" (held out), "novel" or its own."""
     entry = find(data.name)
-    if entry.root and data.root is None:
+    own = {name: getattr(data, name) for name in entry.takes}
+    if own.get("root", "") is None:
         raise ValueError(f"--data {data.name} needs --root: name its folder by --root")
-    return resolve(entry.open)(data, split, shots, transform)
-
-
-def canvas_of(data: DataConfig) -> int:
-    """Say how many pixels a side an image needs when it is kept: as configured, or by the entry."""
-    return data.canvas or find(data.name).canvas or data.side
+    return resolve(entry.open)(split=split, shots=shots, transform=transform, **own)
 
 
 def open_to_test(data: DataConfig, split: str, shots: int, fold: int | None) -> Dataset:
@@ -135,3 +126,8 @@ def open_to_test(data: DataConfig, split: str, shots: int, fold: int | None) -> 
     if fold is None and folds == "needed":
         raise ValueError(f"--data {data.name} needs --fold: 0, 1, 2 or 3")
     return open_data(data, "all" if fold is None and folds == "optional" else split, shots)
+
+
+def canvas_of(data: DataConfig) -> int:
+    """Return the pixels a side of a kept image: as configured, or as its data set has them."""
+    return data.canvas or find(data.name).canvas or data.side
