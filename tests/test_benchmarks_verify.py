@@ -20,7 +20,7 @@ from trees import (
 )
 
 from scl.__main__ import main
-from scl.datasets.fetch import report as reports
+from scl.datasets.fetch import findings as reports
 from scl.datasets.fetch.sums import check_sums
 from scl.datasets.fetch.verify import verify
 from scl.datasets.registry import names

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +17,14 @@ MIN_AREA = 2 * 32 * 32
 
 SPLITS = ("train", "validation", "novel", "test")
 
-Areas = Mapping[Hashable, Mapping[int, int]]
+Key = Any  # what names an image: a text in PASCAL, an id in COCO
+Areas = Mapping[Key, Mapping[int, int]]  # of each image: label to pixels
 
 
 def wanted_classes(
     split: str, classes: int, fold: int, held_out: int, grouping: str
 ) -> tuple[int, ...]:
-    """The classes of a split: base, validation, or novel ("test" is another word for it).
+    """Return the classes of a split: base, validation, or novel ("test" is another word for it).
 
     Validation classes are the base classes held out from training, or, if none is, all of them (in
     images that training does not see).
@@ -80,14 +82,14 @@ class ItemSet:
             if sizes.get(label, 0) >= MIN_AREA
         ]
         self.keys = [key for key, _ in found]
-        self.labels = [label for _, label in found]
+        self.labels: Sequence[int] = [label for _, label in found]
         check_shots(self.classes, self.labels, wanted, shots, where)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def sources(self, index: int) -> frozenset:
-        """The image: items of two classes may share it."""
+        """Name the image: items of two classes may share it."""
         return frozenset((str(self.image_file(self.keys[index])),))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,20 +100,17 @@ class ItemSet:
                 f"{self.mask_file(key)} shows less of class {self.classes[label]!r} than when this "
                 "data set was built: it has changed; build the data set anew"
             )
-        return transformed(self.transform, self.image(key, mask), mask)
+        image = open_picture(self.image_file(key), mask.shape[::-1])
+        return transformed(self.transform, image, mask)
 
-    def image(self, key: Hashable, mask: np.ndarray) -> np.ndarray:
-        """The image [H, W, 3] uint8 of a mask [H, W]."""
-        return open_picture(self.image_file(key), mask.shape[::-1])
-
-    def image_file(self, key: Hashable) -> Path:
-        """Where an image lies."""
+    def image_file(self, key: Key) -> Path:
+        """Say where an image lies."""
         raise NotImplementedError
 
-    def mask_file(self, key: Hashable) -> Path:
-        """The file that its masks come from."""
+    def mask_file(self, key: Key) -> Path:
+        """Say which file its masks come from."""
         raise NotImplementedError
 
-    def mask(self, key: Hashable, label: int) -> np.ndarray:
-        """The mask [H, W] uint8 of one class: 0, 1 and 255 (ignored), at its original size."""
+    def mask(self, key: Key, label: int) -> np.ndarray:
+        """Read the mask [H, W] uint8 of one class: 0, 1 and 255 (ignored), at its own size."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ INSIDE = Path("benchmark_RELEASE") / "dataset"  # where SBD's archive keeps its 
 
 @lru_cache(maxsize=1)
 def pascal_classes() -> tuple[str, ...]:
-    """The names of classes 1..20, as torchvision lists them; a label is one less."""
+    """List the names of classes 1..20, as torchvision has them; a label is one less."""
     from torchvision.models.segmentation import FCN_ResNet50_Weights
 
     return tuple(FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"][1:])
@@ -41,23 +41,23 @@ class PascalTree:
     aug: Path | None
 
     def list_file(self, name: str, kind: str = "Segmentation") -> Path:
-        """A list of VOC, of its segmentations or of all its objects (kind "Main")."""
+        """Say where a list of VOC lies, of its segmentations or of all objects (kind "Main")."""
         return self.voc / "ImageSets" / kind / f"{name}.txt"
 
     def names(self, name: str, kind: str = "Segmentation") -> list[str]:
-        """The names in such a list."""
+        """Read the names in such a list."""
         return read_names(self.list_file(name, kind), NAME, EXAMPLE)
 
     def image_file(self, name: str) -> Path:
-        """The photograph; SBD's are all among VOC's."""
+        """Say where a photograph lies; SBD's are all among VOC's."""
         return self.voc / "JPEGImages" / f"{name}.jpg"
 
     def own_masks(self) -> frozenset[str]:
-        """The images that VOC itself has masks for: those of its two lists."""
+        """List the images that VOC itself has masks for: those of its two lists."""
         return frozenset(self.names("train") + self.names("val"))
 
     def mask_file(self, name: str, own: frozenset[str]) -> Path:
-        """VOC's own mask where there is one, else SegmentationClassAug's, else SBD's.
+        """Choose VOC's own mask where there is one, else SegmentationClassAug's, else SBD's.
 
         VOC's is drawn finer and marks doubtful borders with 255. SegmentationClassAug, which the
         published numbers used, was made in the same order of preference: from SBD's masks, with
@@ -90,7 +90,7 @@ def find_tree(root: str | Path) -> PascalTree:
 
 
 def sbd_names(tree: PascalTree) -> dict[str, Path]:
-    """SBD's images outside VOC 2012's validation lists, in their order, each with its list.
+    """List SBD's images outside VOC 2012's validation lists, in order, each with its list.
 
     The published list is train_noval.txt (5623 names). Where it is not at hand, the same is
     derived: all of SBD less whatever is in a validation list of VOC, the one of all objects
@@ -107,7 +107,7 @@ def sbd_names(tree: PascalTree) -> dict[str, Path]:
             "train.txt and val.txt) or train_noval.txt; unpack benchmark.tgz there, or run: "
             "python -m scl data download"
         )
-    every = {}
+    every: dict[str, Path] = {}
     for path in (tree.sbd / "val.txt", tree.sbd / "train.txt"):
         every |= dict.fromkeys(read_names(path, NAME, EXAMPLE), path)
     validation = {*tree.names("val"), *tree.names("val", "Main")}
@@ -115,7 +115,7 @@ def sbd_names(tree: PascalTree) -> dict[str, Path]:
 
 
 def training_names(tree: PascalTree) -> dict[str, Path]:
-    """The training images (5953), each with its list: SBD's, then VOC's that are not among them."""
+    """List the training images (5953), each with its list: SBD's, then the others of VOC."""
     voc = dict.fromkeys(tree.names("train"), tree.list_file("train"))
     names = sbd_names(tree) | voc
     shared = set(names) & set(tree.names("val"))
@@ -128,19 +128,19 @@ def training_names(tree: PascalTree) -> dict[str, Path]:
 
 
 def class_areas(paths: Mapping[str, Path]) -> dict[str, dict[int, int]]:
-    """The pixels of each class in each mask, by image: {name: {label: pixels}}. The slow part."""
+    """Count the pixels of each class by image: {name: {label: pixels}}. The slow part."""
     bar = tqdm(paths.items(), desc="masks", leave=False, disable=None)
     return {name: pixels_of(read_label_map(path)) for name, path in bar}
 
 
 def pixels_of(labels: np.ndarray) -> dict[int, int]:
-    """How many pixels each class has in a label map: {label: pixels}."""
+    """Count the pixels of each class in a label map: {label: pixels}."""
     pixels = np.bincount(labels.ravel(), minlength=256)[1:21]
     return {label: int(count) for label, count in enumerate(pixels) if count}
 
 
 def class_mask(labels: np.ndarray, label: int) -> np.ndarray:
-    """The mask of one class, 0, 1 and 255; pixels of all other classes are background."""
+    """Mark one class by 1, borders by 255; all other classes are background."""
     mask = (labels == label + 1).astype(np.uint8)
     mask[labels == IGNORE] = IGNORE
     return mask
@@ -171,12 +171,12 @@ class Pascal5i(ItemSet):
         wanted = wanted_classes(split, len(classes), fold, held_out, "contiguous")
         self.tree = tree = find_tree(root)
         self._own = tree.own_masks()
+        where = str(tree.list_file("val"))
         if split == "train":
             names = training_names(tree)
             where = f"{tree.list_file('train')} and the lists in {tree.sbd or tree.root}"
         else:
-            where = tree.list_file("val")
-            names = dict.fromkeys(tree.names("val"), where)
+            names = dict.fromkeys(tree.names("val"), tree.list_file("val"))
         masks = {name: self.mask_file(name) for name in names}
         check_files((tree.image_file(name), path) for name, path in names.items())
         check_files((masks[name], path) for name, path in names.items())

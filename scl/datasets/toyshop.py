@@ -19,7 +19,7 @@ class ToyshopSet:
 
     labels: the classes that get scenes; per_class: scenes for each; allowed: classes that may
     stand about as distractors (for training: base classes only; for novel scenes: all);
-    seed: another seed, other scenes; size: pixels a side; start: index of the first scene.
+    seed: another seed, other scenes; size: pixels a side.
     """
 
     classes = CLASSES
@@ -32,13 +32,12 @@ class ToyshopSet:
         seed: int = 0,
         allowed: Sequence[int] | None = None,
         size: int = 128,
-        start: int = 0,
     ):
         if per_class < 1:
             raise ValueError(f"per_class={per_class}: expected at least 1 scene a class")
         self.atlas, self.seed, self.size = atlas, seed, size
         self.labels: Sequence[int] = [int(label) for label in labels for _ in range(per_class)]
-        self._index = [start + i for _ in labels for i in range(per_class)]
+        self._index = [i for _ in labels for i in range(per_class)]
         every = range(len(CLASSES))
         self._allowed = tuple(CLASSES[i] for i in (every if allowed is None else allowed))
         self._scenes: dict[int, Scene] = {}
