@@ -18,7 +18,7 @@ NAME = r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*"
 
 
 def class_lists(root: str | Path) -> dict[str, Path]:
-    """The lists of classes that a tree of FSS-1000 holds, by split."""
+    """Find the lists of classes that a tree of FSS-1000 holds, by split."""
     root, found = Path(root), {}
     for split, names in LISTS.items():
         files = [folder / name for folder in (root, root / "splits") for name in names]
@@ -29,7 +29,7 @@ def class_lists(root: str | Path) -> dict[str, Path]:
 
 
 def read_class_lists(lists: dict[str, Path]) -> dict[str, list[str]]:
-    """The classes of each split; one that is in two of them is refused."""
+    """Read the classes of each split; one that is in two of them is refused."""
     names = {split: read_names(path, NAME, "bus") for split, path in lists.items()}
     for split, mine in names.items():
         for other, theirs in names.items():
@@ -43,7 +43,7 @@ def read_class_lists(lists: dict[str, Path]) -> dict[str, list[str]]:
 
 
 def find_fss(root: str | Path) -> Path:
-    """The folder of the thousand class folders, also where the archive nests it."""
+    """Find the folder of the thousand class folders, also where the archive nests it."""
     root = Path(root)
     places = [root / "FSS-1000", root / "fewshot_data" / "fewshot_data", root / "fewshot_data"]
     return next((place for place in places if place.is_dir()), root)

@@ -46,7 +46,7 @@ SWAPS = ("v_s", "shuffled", "zero")
 
 
 def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
-    """The same supports with other guiding vectors; labels: [B], class of each episode.
+    """Give supports other guiding vectors; labels: [B], class of each episode.
 
     "v_s": the plain average in every place; "shuffled": those of the next episode that shows
     another class (its own where the batch has no other); "zero": nothing at all; "exchanged": the
@@ -54,6 +54,7 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
     """
     vectors = support.vectors
     if swap == "v_s":
+        assert support.guide, "the supports of a bank have one size"
         plain = support.guide.v_s.unflatten(0, vectors.shape[:2]).unsqueeze(2)
         return replace(support, vectors=plain.expand_as(vectors).to(vectors.dtype))
     if swap == "zero":
@@ -92,12 +93,13 @@ def evaluate(
     starts = range(0, len(episodes), batch)
     for start in tqdm(starts, desc="episodes", disable=not progress, leave=False):
         b = bank.batch(episodes[start : start + batch], wrong)
+        height, width = b.query_masks.shape[-2:]
         with autocast(device):
             support = model.condition(b.support, b.support_masks)
             if swap is not None:
                 support = swap_vectors(support, b.labels, swap)
             for fusion in fusions:
-                done = model.segment(support, b.query, fusion, tuple(b.query_masks.shape[-2:]))
+                done = model.segment(support, b.query, fusion, (height, width))
                 counts[fusion].append(count_pixels(done.mask, b.query_masks).cpu())
     model.train(was_training)
     labels = np.array([e.label for e in episodes])
@@ -113,9 +115,9 @@ def choose_threshold(
     episodes: Sequence[EpisodeIndex],
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> tuple[float, dict[float, float]]:
-    """The threshold with the best mIoU on these episodes (of base classes), and all mIoUs."""
+    """Find the threshold with the best mIoU on these episodes (of base classes), and all mIoUs."""
     mious = {
         t: evaluate(cosine_method(backbone, t), bank, episodes, batch=50)["cross"].miou
         for t in thresholds
     }
-    return max(mious, key=mious.get), mious
+    return max(mious, key=lambda t: mious[t]), mious

@@ -12,14 +12,14 @@ from scl.method.metric import interval, resample, verdict, weighted_miou
 
 
 def score_with_interval(result: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU in percent and its 95 % interval over episodes (value, low, high)."""
+    """Compute mIoU in percent and its 95 % interval over episodes (value, low, high)."""
     draws = resample(len(result.labels), np.random.default_rng(seed))
     low, high = interval(weighted_miou(result.counts, result.labels, draws))
     return 100 * result.miou, 100 * low, 100 * high
 
 
 def gain_with_interval(a: Result, b: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU of a minus that of b over the same episodes, in percent, with its interval."""
+    """Subtract the mIoU of b from that of a over the same episodes, in percent, with interval."""
     draws = resample(len(a.labels), np.random.default_rng(seed))
     boot = [weighted_miou(r.counts, r.labels, draws) for r in (a, b)]
     low, high = interval(boot[0] - boot[1])
@@ -27,7 +27,7 @@ def gain_with_interval(a: Result, b: Result, seed: int = 0) -> tuple[float, floa
 
 
 def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The mean of a sample, and its 95 % interval by drawing the sample again (bootstrap)."""
+    """Average a sample; its 95 % interval comes from drawing the sample again (bootstrap)."""
     sample = np.asarray(values, float)
     draws = np.random.default_rng(seed).integers(len(sample), size=(1000, len(sample)))
     return (float(sample.mean()), *interval(sample[draws].mean(axis=1)))
@@ -36,7 +36,7 @@ def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 def gap_with_interval(
     a: Sequence[float], b: Sequence[float], seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of one sample minus that of another, unpaired, with its 95 % bootstrap interval."""
+    """Subtract the means of two samples, unpaired, with the 95 % bootstrap interval."""
     generator, drawn = np.random.default_rng(seed), []
     first, second = np.asarray(a, float), np.asarray(b, float)
     for sample in (first, second):
@@ -48,7 +48,7 @@ def gap_with_interval(
 def widen(
     bar: tuple[float, float, float], noise: float, level: float = 1.96
 ) -> tuple[float, float, float]:
-    """An interval over episodes, made wide enough for another seed, too.
+    """Make an interval over episodes wide enough for another seed, too.
 
     bar: (value, low, high); noise: standard deviation over seeds (scl.study.tables.seed_noise).
     """
@@ -61,7 +61,7 @@ def widen(
 
 
 def in_words(name: str, value: float, low: float, high: float) -> str:
-    """A difference, its interval, and whether it shows."""
+    """Say a difference, its interval, and whether it shows."""
     return conclude(name, (value, low, high), "higher", "lower")
 
 
@@ -72,12 +72,12 @@ def conclude(
     lower: str,
     unclear: str = "no difference shown",
 ) -> str:
-    """A difference (value, low, high), and the sentence that its interval allows."""
+    """Say a difference (value, low, high), and the sentence that its interval allows."""
     value, low, high = gap
     said = {"higher": higher, "lower": lower}.get(verdict(low, high), unclear)
     return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {said}"
 
 
 def table_of(results: Mapping[str, Result], seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """Name to mIoU with its interval, as scl.course.draw.whiskers takes it."""
+    """Score results by name, with intervals, as scl.course.draw.whiskers takes them."""
     return {name: score_with_interval(result, seed) for name, result in results.items()}

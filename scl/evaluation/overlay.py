@@ -44,7 +44,7 @@ def overlay(
 
 
 def edge_of(inside: np.ndarray) -> np.ndarray:
-    """Pixels of a region that touch what is outside it."""
+    """Find the pixels of a region that touch what is outside it."""
     padded = np.pad(inside, 1, mode="edge")
     core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return inside & ~core

@@ -94,7 +94,7 @@ def _digest(value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    return asdict(value) if is_dataclass(value) else value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _settings(module: object) -> dict:
