@@ -31,43 +31,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scl", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, call, text: str) -> argparse.ArgumentParser:
+    def command(name: str, room: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text)
-        added.set_defaults(call=call)
+        added.set_defaults(call=f"scl.{room}.command:{name}")
         return added
 
-    _atlas_options(command("atlas", _atlas, "render the atlas of toys again, or compare two"))
-    _run_options(
-        command("run", "scl.study.command:run", "compute cells of the tables, or list missing ones")
-    )
-    _train_options(
-        command(
-            "train",
-            "scl.training.command:train",
-            "train by a recipe, or go on with a run; under torchrun on several GPUs",
-        )
-    )
-    bench = command("bench", _bench, "train one cell on a device and record its speed")
+    trained = "train by a recipe, or go on with a run; under torchrun on several GPUs"
+    atlas = commands.add_parser("atlas", help="render the atlas of toys again, or compare two")
+    _atlas_options(atlas)
+    _run_options(command("run", "study", "compute cells of the tables, or list the missing ones"))
+    _train_options(command("train", "training", trained))
+    bench = commands.add_parser("bench", help="train one cell on a device and record its speed")
     bench.add_argument("--device", default="auto", help=DEVICE)
     bench.add_argument("--results", type=Path)
-    flops = command("flops", "scl.study.command:flops", "count the arithmetic of one episode")
+    bench.set_defaults(call=_bench)
+    flops = command("flops", "study", "count the arithmetic of one episode at full size")
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
-    _table_options(command("table", "scl.study.command:table", "print tables of the stored cells"))
+    _table_options(command("table", "study", "print the tables of the stored cells"))
     _data_commands(commands.add_parser("data", help="fetch or verify the published benchmarks"))
-    _evaluate_options(
-        command(
-            "evaluate",
-            "scl.evaluation.command:evaluate",
-            "score a checkpoint as the paper does; can go on",
-        )
-    )
-    _predict_options(
-        command(
-            "predict",
-            "scl.evaluation.command:predict",
-            "find an object in photographs, shown one with a mask",
-        )
-    )
+    scored = "score a checkpoint as the paper does; can go on"
+    found = "find an object in photographs, shown one with a mask"
+    _evaluate_options(command("evaluate", "evaluation", scored))
+    _predict_options(command("predict", "evaluation", found))
     return parser
 
 
@@ -77,6 +62,7 @@ def _atlas_options(atlas: argparse.ArgumentParser) -> None:
     add("--processes", type=int, default=2)
     add("--overwrite", action="store_true")
     add("--compare", action="store_true", help="compare with the shipped one")
+    atlas.set_defaults(call=_atlas)
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:

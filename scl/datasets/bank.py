@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 from scl.method.episode import Dataset, EpisodeIndex, image_tensor
 from scl.method.scl import SCL, Maps
 
+BATCH = 16  # images that go through the backbone together
+
 
 class Batch(NamedTuple):
     """B episodes as features.
@@ -48,13 +50,12 @@ class FeatureBank:
         dataset: Dataset,
         wrong: bool = False,
         device: torch.device | str = "cpu",
-        batch: int = 16,
         progress: bool = False,
     ):
         self.dataset = dataset
         items = [dataset[i] for i in range(len(dataset.labels))]
         self.masks = torch.from_numpy(np.stack([mask for _, mask in items])).to(device)
-        self.maps = _encode(model, [im for im, _ in items], self.masks, batch, progress)
+        self.maps = _encode(model, [im for im, _ in items], self.masks, progress)
         self.wrong_masks: Tensor | None = None
         self.wrong_maps: Maps | None = None
         if wrong:
@@ -64,7 +65,7 @@ class FeatureBank:
             self.wrong_maps = self.maps
             if self.maps.masked is not None:
                 self.wrong_maps = _encode(
-                    model, [im for im, _ in items], self.wrong_masks, batch, progress
+                    model, [im for im, _ in items], self.wrong_masks, progress
                 )
 
     def to(self, device: torch.device | str) -> FeatureBank:
@@ -99,15 +100,13 @@ def take_maps(maps: Maps, index: Tensor) -> Maps:
     return Maps(maps.mid[index], *(None if m is None else m[index] for m in maps[1:]))
 
 
-def _encode(
-    model: SCL, images: Sequence[np.ndarray], masks: Tensor, batch: int, progress: bool
-) -> Maps:
+def _encode(model: SCL, images: Sequence[np.ndarray], masks: Tensor, progress: bool) -> Maps:
     """Encode all images, a batch at a time."""
     parts = []
-    starts = range(0, len(images), batch)
+    starts = range(0, len(images), BATCH)
     for start in tqdm(starts, desc="features", disable=not progress, leave=False):
-        chunk = torch.stack([image_tensor(im) for im in images[start : start + batch]])
-        parts.append(model.encode(chunk.to(masks.device), masks[start : start + batch]))
+        chunk = torch.stack([image_tensor(im) for im in images[start : start + BATCH]])
+        parts.append(model.encode(chunk.to(masks.device), masks[start : start + BATCH]))
     mid, *others = zip(*parts, strict=True)
     joined = (None if c[0] is None else torch.cat(c).contiguous() for c in others)
     return Maps(torch.cat(mid).contiguous(), *joined)

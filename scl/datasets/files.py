@@ -53,7 +53,7 @@ def first_folder(places: Sequence[Path], marker: str) -> Path | None:
 
 
 def read_names(path: Path, form: str, example: str) -> list[str]:
-    """Read the names in a list, one a line, in their order; each once and of the form (a pattern)."""
+    """Read the names of a list in their order: one a line, each once, of the form (a pattern)."""
     with reading(path, "a list of names"):
         lines = path.read_text(encoding="utf-8").splitlines()
     names = [line.strip() for line in lines if line.strip()]

@@ -119,7 +119,7 @@ class Fit:
             small = F.interpolate(labels[None, None], size, mode="nearest")[0, 0]
             labels = torch.from_numpy(keep_object(mask, small.numpy()))
         colour = torch.tensor(padding or (MEAN if exact else BLACK))
-        square = colour.reshape(3, 1, 1).repeat(1, self.side, self.side)
+        square = colour.reshape(3, 1, 1).repeat(1, self.side, self.side)  # [3] to [3, S, S]
         known = torch.full((self.side, self.side), IGNORE, dtype=torch.uint8)
         square[:, : size[0], : size[1]], known[: size[0], : size[1]] = pixels, labels
         return square, known

@@ -32,7 +32,7 @@ AGREEMENT, SHARE = 0.4, 0.3
 
 
 def split_pair(text: str) -> tuple[Path, Path]:
-    """IMAGE:MASK as two files; names may hold colons, as those of Windows drives do."""
+    """Split IMAGE:MASK into two files; names may hold colons, as those of Windows drives do."""
     places = [i for i, letter in enumerate(text) if letter == ":"]
     pairs = [(Path(text[:i]), Path(text[i + 1 :])) for i in places if text[:i] and text[i + 1 :]]
     whole = [pair for pair in pairs if all(path.is_file() for path in pair)]
@@ -73,7 +73,7 @@ def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Su
 def find_object(
     model: SCL, support: Support, image: np.ndarray, fit: Fit, fusion: Fusion = "cross"
 ) -> np.ndarray:
-    """Where the object is in an image, H x W x 3 uint8: [H, W] of true and false."""
+    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false."""
     device = device_of(model)
     query = as_taken(fit.to_network(image)[0].to(device), model.backbone)
     with torch.inference_mode(), autocast(device):
@@ -83,7 +83,7 @@ def find_object(
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
-    """The support that disagrees with all others while these agree: its mask may be wrong.
+    """Find a support that disagrees with all others while these agree: its mask may be wrong.
 
     mutual: [K, K], IOU of support i predicted under support k (Eq. 15). With two supports nobody
     could tell which is to blame, and where the others do not agree either (mean IOU below 0.4),
@@ -149,22 +149,22 @@ def predict_files(
     inputs = [path for pair in supports for path in pair] + list(targets)
     _check_outputs([path for pair in targets.values() for path in pair], inputs, overwrite)
     support = condition_on(ready(model, pick_device(device)), supports, fit)
-    report = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
+    made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
     bar = tqdm(targets.items(), desc="queries", disable=not progress)
     for query, (mask, view) in bar:
         try:
             image = read_query(query)
             found = find_object(model, support, image, fit, fusion)
             write_found(image, found, mask, view)
-            report.done.append(Predicted(query, mask, view, float(found.mean())))
+            made.done.append(Predicted(query, mask, view, float(found.mean())))
         except (ValueError, OSError) as error:
             named = "" if str(query) in str(error) else f"{query}: "
-            report.failed[query] = f"{named}{error}"
-    return report
+            made.failed[query] = f"{named}{error}"
+    return made
 
 
 def name_outputs(queries: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Each query, once, to its mask and overlay in `out`, named after it.
+    """Name a mask and an overlay in `out` after each query, which counts once.
 
     Queries of one name are told apart by their folders, or else by their endings.
     """
@@ -184,7 +184,7 @@ def name_outputs(queries: Sequence[Path], out: Path) -> dict[Path, tuple[Path, P
 
 
 def _clashing(stems: Mapping[Path, str]) -> list[Path]:
-    """The paths whose names would meet; some file systems do not tell A from a."""
+    """Find the paths whose names would meet; some file systems do not tell A from a."""
     count = Counter(stem.casefold() for stem in stems.values())
     return [path for path, stem in stems.items() if count[stem.casefold()] > 1]
 
@@ -210,16 +210,16 @@ def write_found(image: np.ndarray, found: np.ndarray, mask: Path, view: Path) ->
     write_atomically(view, lambda path: tinted.save(path, "JPEG", quality=88))
 
 
-def describe(report: Predictions, supports: Sequence[tuple[Path, Path]]) -> str:
-    """What was written and how far the supports agree, for people."""
+def describe(made: Predictions, supports: Sequence[tuple[Path, Path]]) -> str:
+    """Say what was written and how far the supports agree, for people."""
     lines = []
     if len(supports) > 1:
         lines.append("confidence of the supports (Eq. 16), 0 to 1:")
         names = [str(image) for image, _ in supports]
-        lines += [f"  {s:.2f}  {name}" for s, name in zip(report.scores, names, strict=True)]
-        if report.odd is not None:
-            lines.append(f"{names[report.odd]} fits none of the others: look at its mask")
-    for query, mask, _, share in report.done:
+        lines += [f"  {s:.2f}  {name}" for s, name in zip(made.scores, names, strict=True)]
+        if made.odd is not None:
+            lines.append(f"{names[made.odd]} fits none of the others: look at its mask")
+    for query, mask, _, share in made.done:
         found = f"{100 * share:.1f} % of it is the object" if share else "nothing found"
         lines.append(f"{query}: {found}, {mask}")
     return "\n".join(lines)
