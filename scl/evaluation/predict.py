@@ -15,13 +15,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scl.datasets.fit import Fit, as_taken, shrink
+from scl.datasets.fit import Fit, shrink
 from scl.datasets.photos import read_image, read_pair
-from scl.device import autocast, device_of, pick_device
+from scl.device import pick_device
 from scl.evaluation.overlay import PREDICTED, overlay
-from scl.evaluation.protocol import ready
+from scl.evaluation.protocol import ProtocolConfig, find, ready, show
 from scl.files import write_atomically
-from scl.method.losses import likelier
 from scl.method.scl import SCL, Fusion, Support
 
 LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement
@@ -61,25 +60,13 @@ def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
     return fit.to_network(*read_pair(image, mask, REPLACE))
 
 
-def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Support:
-    """Read K supports, (photograph, mask) each and of any sizes, once for all queries."""
-    read = [read_support(image, mask, fit) for image, mask in pairs]
-    device = device_of(model)
-    images = [as_taken(image.to(device), model.backbone) for image, _ in read]
-    with torch.inference_mode(), autocast(device):
-        return model.condition(images, [mask.to(device) for _, mask in read])
-
-
 def find_object(
-    model: SCL, support: Support, image: np.ndarray, fit: Fit, fusion: Fusion = "cross"
+    model: SCL, support: Support, image: np.ndarray, config: ProtocolConfig
 ) -> np.ndarray:
     """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false."""
-    device = device_of(model)
-    query = as_taken(fit.to_network(image)[0].to(device), model.backbone)
-    with torch.inference_mode(), autocast(device):
-        found = model.segment(support, query[None], fusion)
-        logits = fit.logits_back(found.fused_logits[0], image.shape[:2])
-    return likelier(logits).bool().cpu().numpy()
+    query, (height, width, _) = config.fit.to_network(image)[0], image.shape
+    (found,) = find(model, support, query[None], [(height, width)], config)
+    return found.bool().cpu().numpy()
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
@@ -148,13 +135,16 @@ def predict_files(
     fit, targets = fit or Fit(), name_outputs(queries, out)
     inputs = [path for pair in supports for path in pair] + list(targets)
     _check_outputs([path for pair in targets.values() for path in pair], inputs, overwrite)
-    support = condition_on(ready(model, pick_device(device)), supports, fit)
+    config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit)
+    shown = [read_support(image, mask, fit) for image, mask in supports]
+    ready(model, pick_device(device))
+    support = show(model, [image for image, _ in shown], [mask for _, mask in shown])
     made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
     bar = tqdm(targets.items(), desc="queries", disable=not progress)
     for query, (mask, view) in bar:
         try:
             image = read_query(query)
-            found = find_object(model, support, image, fit, fusion)
+            found = find_object(model, support, image, config)
             write_found(image, found, mask, view)
             made.done.append(Predicted(query, mask, view, float(found.mean())))
         except (ValueError, OSError) as error:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, distributed
 from tqdm.auto import tqdm
 
-from scl.datasets.fit import Fit, as_taken
-from scl.device import autocast, gathered, pick_device
+from scl.datasets.fit import Fit, Size, as_taken
+from scl.device import autocast, device_of, gathered, pick_device
 from scl.evaluation.counts import COLUMNS, CountFile, difference
 from scl.evaluation.episode_list import Episodes, plain_rows
 from scl.evaluation.record import make_record
@@ -32,7 +32,7 @@ from scl.files import versions, write_json
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels
-from scl.method.scl import SCL, Fusion
+from scl.method.scl import SCL, Fusion, Support
 from scl.models.checkpoint import weights_digest
 
 
@@ -136,24 +136,40 @@ def count_tasks(
 ) -> list[list[int]]:
     """Count the pixels of each episode; those of one size go through the model together."""
     shapes = {(*(x.shape for x in t.images), t.query.shape) for t in tasks}
-    if len(tasks) > 1 and len(shapes) > 1:
+    if len(shapes) > 1:
         return [row for task in tasks for row in count_tasks(model, [task], config, device)]
-
-    def taken(images: Iterable[Tensor]) -> Tensor:
-        return as_taken(torch.stack(list(images)).to(device, non_blocking=True), model.backbone)
-
-    images = [taken(column) for column in zip(*(t.images for t in tasks), strict=True)]
-    masks = [torch.stack(c).to(device) for c in zip(*(t.masks for t in tasks), strict=True)]
-    with autocast(device):
-        support = model.condition(images, masks)
-        found = model.segment(support, taken(t.query for t in tasks), config.fusion)
+    images = [torch.stack(column) for column in zip(*(t.images for t in tasks), strict=True)]
+    masks = [torch.stack(column) for column in zip(*(t.masks for t in tasks), strict=True)]
+    support, queries = show(model, images, masks), torch.stack([t.query for t in tasks])
+    sizes = [(t.truth.shape[0], t.truth.shape[1]) for t in tasks]
     rows = []
-    for logits, task in zip(found.fused_logits, tasks, strict=True):
-        truth = task.truth.to(device)[None]
-        height, width = task.truth.shape
-        predicted = likelier(config.fit.logits_back(logits, (height, width)))[None]
-        rows.append([*count_pixels(predicted, truth)[0].tolist(), int((truth == 1).sum())])
+    for found, task in zip(find(model, support, queries, sizes, config), tasks, strict=True):
+        truth = task.truth.to(device)
+        counts = count_pixels(found[None], truth[None])[0].tolist()
+        rows.append([*counts, int((truth == 1).sum())])
     return rows
+
+
+@torch.inference_mode()
+def show(model: SCL, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Support:
+    """Condition a model on K supports of any sizes: images [3, h, w] or [B, 3, h, w], in 0..1."""
+    device = device_of(model)
+    taken = [as_taken(image.to(device, non_blocking=True), model.backbone) for image in images]
+    with autocast(device):
+        return model.condition(taken, [mask.to(device) for mask in masks])
+
+
+@torch.inference_mode()
+def find(
+    model: SCL, support: Support, queries: Tensor, sizes: Sequence[Size], config: ProtocolConfig
+) -> list[Tensor]:
+    """Segment B queries [B, 3, S, S] in 0..1; their masks [H, W] have the original sizes."""
+    device = device_of(model)
+    taken = as_taken(queries.to(device, non_blocking=True), model.backbone)
+    with autocast(device):
+        found = model.segment(support, taken, config.fusion)
+    back = config.fit.logits_back
+    return [likelier(back(z, s)) for z, s in zip(found.fused_logits, sizes, strict=True)]
 
 
 def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
