@@ -196,6 +196,7 @@ def ready(model: SCL, device: torch.device) -> SCL:
 # --------------------------------------------------------------------- evaluation
 
 
+@dataclass
 class Evaluation:
     """What one process counts.
 
@@ -203,20 +204,17 @@ class Evaluation:
     rows: place to counts, of those that are known; file: where rows are kept.
     """
 
-    def __init__(
-        self,
-        model: SCL,
-        dataset: Dataset,
-        config: ProtocolConfig,
-        flat: Sequence[EpisodeIndex],
-        device: torch.device,
-        file: CountFile,
-    ):
-        self.model, self.dataset, self.config = ready(model, device), dataset, config
-        self.flat, self.device, self.file = flat, device, file
-        rank, world = file.shard
-        self.own = range(len(flat))[rank::world]
-        self.rows = {i: row for i, row in file.read().items() if i in self.own}
+    model: SCL
+    dataset: Dataset
+    config: ProtocolConfig
+    flat: Sequence[EpisodeIndex]
+    device: torch.device
+    file: CountFile
+
+    def __post_init__(self) -> None:
+        rank, world = self.file.shard
+        self.own = range(len(self.flat))[rank::world]
+        self.rows = {i: row for i, row in self.file.read().items() if i in self.own}
 
     def count(self, batch: int, workers: int, progress: bool) -> None:
         """Count the episodes that are missing, and keep their rows as they come."""
@@ -306,7 +304,7 @@ def evaluate_protocol(
         return _finished(out, described)
     flat = [e for seed in config.seeds for e in episodes[seed]]
     file = CountFile(out, described, shard)
-    work = Evaluation(model, dataset, config, flat, device, file)
+    work = Evaluation(ready(model, device), dataset, config, flat, device, file)
     work.count(batch, workers, progress)
     rows = work.all_rows()
     if rows is None:
