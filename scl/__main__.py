@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scl.datasets.registry import names, resolve
+from scl.datasets.registry import names, overview, resolve
 
 HEADS = ("canet", "pfenet")
 DEVICE = "auto, cpu or cuda"
@@ -125,6 +125,7 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
 
 def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
     add, splits = evaluate.add_argument, ("novel", "test", "validation", "train")
+    evaluate.epilog = overview()
     add("--data", required=True, choices=names())
     add("--root", help=ROOT)
     add("--fold", type=int, help="0 to 3; without one, all classes of a folder")

@@ -94,6 +94,16 @@ def names(can: Literal["open", "verify", "fetch"] = "open") -> tuple[str, ...]:
     return tuple(name for name, entry in DATA_SETS.items() if getattr(entry, can) is not None)
 
 
+def overview() -> str:
+    """Say of every data set what it is and needs, for --help."""
+    return "; ".join(
+        f"{name}: {entry.classes or 'your own'} classes"
+        + (", --root" if "root" in entry.takes else "")
+        + {"needed": ", --fold", "optional": ", --fold if wanted", "none": ""}[entry.folds]
+        for name, entry in DATA_SETS.items()
+    )
+
+
 def find(name: str) -> Entry:
     """Return the entry of a data set."""
     if name not in DATA_SETS:

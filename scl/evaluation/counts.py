@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scl.files import write_atomically
+from scl.files import write_text
 
 COLUMNS = 5  # the four of scl.method.metric.count_pixels, and the pixels of the object
 
@@ -54,8 +54,7 @@ class CountFile:
     def begin(self, rows: Mapping[int, Sequence[int]]) -> None:
         """Start this process's file with the rows it has, whatever a killed one left behind."""
         if self.path is not None:
-            text = f"{json.dumps(self.described)}\n{_lines(rows)}"
-            write_atomically(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+            write_text(self.path, f"{json.dumps(self.described)}\n{_lines(rows)}")
 
     def add(self, rows: Mapping[int, Sequence[int]]) -> None:
         """Append rows, handed to the system before this returns."""

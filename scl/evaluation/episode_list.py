@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scl.files import write_atomically
+from scl.files import write_text
 from scl.method.episode import Dataset, EpisodeIndex
 
 Episodes = Mapping[int, Sequence[EpisodeIndex]]  # by seed
@@ -41,8 +41,7 @@ def write_episodes(path: str | Path, dataset: Dataset, episodes: Episodes) -> Pa
     """Write episodes to a JSON file, one a line, to be replayed by read_episodes."""
     path = Path(path)
     rows = ",\n".join(json.dumps(row) for row in plain_rows(dataset, episodes))
-    text = f'{{"items": {len(dataset.labels)}, "episodes": [\n{rows}\n]}}\n'
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, f'{{"items": {len(dataset.labels)}, "episodes": [\n{rows}\n]}}\n')
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scl.files import write_atomically
+from scl.files import write_text
 from scl.study.cells import run_cell
 from scl.study.costs import write_record
 from scl.study.grid import KEPT, RESULTS, Cell, grid, missing, run_all
@@ -50,8 +50,7 @@ def table(options: argparse.Namespace) -> None:
     if options.paper is not None:
         print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
     elif options.fill:
-        text = fill(options.fill.read_text(encoding="utf-8"), results)
-        write_atomically(options.fill, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(options.fill, fill(options.fill.read_text(encoding="utf-8"), results))
     else:
         print(report(options.data, options.head, results))
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from scl.datasets.fetch.unpack import unpack
 from scl.datasets.files import reading
-from scl.files import write_atomically
+from scl.files import write_text
 
 BLOCK = 1 << 18
 ALGORITHMS = {32: "md5", 64: "sha256"}  # by the number of hexadecimal digits
@@ -105,8 +105,7 @@ def obtain(archives: Sequence[Archive], root: Path, given: Sequence[Path] = ()) 
         else:
             check(local, archive.checksum)
         unpack(local, root)
-        note = f"{archive.checksum}  {archive.name}\n"
-        write_atomically(done, lambda path, note=note: path.write_text(note, encoding="utf-8"))
+        write_text(done, f"{archive.checksum}  {archive.name}\n")
 
 
 def fetch(url: str, target: Path, checksum: str, tries: int = 4) -> Path:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from scl.datasets.fetch.download import digest
 from scl.datasets.files import RESTORE, reading
-from scl.files import write_atomically
+from scl.files import write_text
 
 
 def write_sums(root: Path, path: Path) -> int:
@@ -22,7 +22,7 @@ def write_sums(root: Path, path: Path) -> int:
     files = [f for f in files if not any(p.startswith(".") for p in f.relative_to(root).parts)]
     bar = tqdm(files, desc="checksums", leave=False, disable=None)
     lines = [f"{digest(file)}  {file.relative_to(root).as_posix()}\n" for file in bar]
-    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+    write_text(path, "".join(lines))
     return len(lines)
 
 
