@@ -3,166 +3,170 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from scl.datasets.registry import names, overview, resolve
+
+HEADS = ("canet", "pfenet")
+DEVICE = "auto, cpu or cuda"
+ROOT = "folder of the data set"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn an error of input or of files into one line and exit status 1."""
     options = _parser().parse_args(arguments)
     try:
-        return options.call(options) or 0
+        return resolve(options.call)(options) or 0  # imported now: --help is quick
     except (ValueError, OSError) as error:
         print(f"scl: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stop:
+        print(f"scl: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scl", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    def command(name: str, room: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text)
+        added.set_defaults(call=f"scl.{room}.command:{name}")
+        return added
+
+    trained = "train by a recipe, or go on with a run; under torchrun on several GPUs"
     atlas = commands.add_parser("atlas", help="render the atlas of toys again, or compare two")
-    atlas.add_argument("--out", type=Path, required=True, help="folder to write to")
-    atlas.add_argument("--processes", type=int, default=2)
-    atlas.add_argument("--overwrite", action="store_true")
-    atlas.add_argument("--compare", action="store_true", help="compare with the shipped one")
+    _atlas_options(atlas)
+    _run_options(command("run", "study", "run the tables' experiments, or list the missing ones"))
+    _train_options(command("train", "training", trained))
+    _bench_options(command("bench", "bench", "measure what a device does with the package"))
+    flops = command("flops", "study", "count the arithmetic of one episode at full size")
+    flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
+    _table_options(command("table", "study", "print the stored tables"))
+    _data_commands(commands.add_parser("data", help="fetch or verify the published benchmarks"))
+    scored = "score a checkpoint as the paper does; can go on"
+    found = "find an object in photographs, shown one with a mask"
+    _evaluate_options(command("evaluate", "evaluation", scored))
+    _predict_options(command("predict", "evaluation", found))
+    return parser
+
+
+def _atlas_options(atlas: argparse.ArgumentParser) -> None:
+    add = atlas.add_argument
+    add("--out", type=Path, required=True, help="folder to write to")
+    add("--processes", type=int, default=2)
+    add("--overwrite", action="store_true")
+    add("--compare", action="store_true", help="compare with the shipped one")
     atlas.set_defaults(call=_atlas)
 
-    run = commands.add_parser("run", help="run the tables' experiments, or list the missing ones")
-    run.add_argument("--data", default="toyshop", choices=("toyshop",))
-    run.add_argument("--head", default="canet", choices=("canet", "pfenet"))
-    run.add_argument("--variant", nargs="+", help="default: all")
-    run.add_argument("--fold", type=int, help="default: all")
-    run.add_argument("--seed", type=int, help="default: all")
-    run.add_argument(
-        "--stage", choices=("tuning", "plateau", "final"), help="default: final, or all with --all"
-    )
-    run.add_argument(
-        "--list",
-        action="store_true",
-        help="print the command of each missing one, run nothing",
-    )
-    run.add_argument("--all", action="store_true", help="run every missing experiment")
-    run.add_argument("--jobs", type=int, default=2, help="processes of one thread (with --all)")
-    run.add_argument("--results", type=Path, help="default: the results folder of the course")
-    run.set_defaults(call=_run)
 
-    train = commands.add_parser(
-        "train", help="train by a recipe, or go on with a run; under torchrun on several GPUs"
-    )
+def _run_options(run: argparse.ArgumentParser) -> None:
+    add, stages = run.add_argument, ("tuning", "plateau", "final")
+    add("--data", default="toyshop", choices=("toyshop",))
+    add("--head", default="canet", choices=HEADS)
+    add("--variant", nargs="+", help="default: all")
+    add("--fold", type=int, help="default: all")
+    add("--seed", type=int, help="default: all")
+    add("--stage", choices=stages, help="default: final, or all with --all")
+    add("--list", action="store_true", help="print the command of each missing one, run nothing")
+    add("--all", action="store_true", help="run every missing experiment")
+    add("--jobs", type=int, default=2, help="processes of one thread (with --all)")
+    add("--results", type=Path, help="default: the results folder of the course")
+
+
+def _train_options(train: argparse.ArgumentParser) -> None:
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", help="a TOML file, or the name of a shipped recipe")
     source.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     source.add_argument("--list", action="store_true", help="print the names of shipped recipes")
-    train.add_argument("--out", type=Path, help="folder of the new run")
-    train.add_argument("--root", help="folder of the data set")
-    train.add_argument("--fold", type=int)
-    train.add_argument("--seed", type=int)
-    train.add_argument("--steps", type=int, help="instead of the recipe's steps or epochs")
-    train.add_argument(
-        "--set", nargs="+", default=[], metavar="SECTION.NAME=VALUE", help="change the recipe"
-    )
-    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    train.set_defaults(call=_train)
+    add, change = train.add_argument, "SECTION.NAME=VALUE"
+    add("--out", type=Path, help="folder of the new run")
+    add("--root", help=ROOT)
+    add("--fold", type=int)
+    add("--seed", type=int)
+    add("--steps", type=int, help="instead of the recipe's steps or epochs")
+    add("--set", nargs="+", default=[], metavar=change, help="change the recipe")
+    add("--device", default="auto", help=DEVICE)
 
-    bench = commands.add_parser("bench", help="measure what a device does with the package")
-    bench.add_argument("what", choices=("gpu",))
-    bench.add_argument("--out", type=Path, help="folder of records (default: results/devices)")
-    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    bench.add_argument("--part", nargs="+", default=[], help="default: all")
-    bench.add_argument("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
-    bench.add_argument("--pascal", type=Path, help="folder of PASCAL VOC 2012, if it is at hand")
-    bench.set_defaults(call=_bench)
 
-    flops = commands.add_parser("flops", help="count the arithmetic of one episode at full size")
-    flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
-    flops.set_defaults(call=_flops)
+def _bench_options(bench: argparse.ArgumentParser) -> None:
+    add = bench.add_argument
+    add("what", choices=("gpu",))
+    add("--out", type=Path, help="folder of records (default: results/devices)")
+    add("--device", default="auto", help=DEVICE)
+    add("--part", nargs="+", default=[], help="default: all")
+    add("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
+    add("--pascal", type=Path, help="folder of PASCAL VOC 2012, if it is at hand")
 
-    table = commands.add_parser("table", help="print the stored tables")
+
+def _table_options(table: argparse.ArgumentParser) -> None:
     table.add_argument("--data", default="toyshop", choices=("toyshop",))
-    table.add_argument("--head", default="canet", choices=("canet", "pfenet"))
+    table.add_argument("--head", default="canet", choices=HEADS)
     table.add_argument("--results", type=Path)
-    instead = table.add_mutually_exclusive_group()
-    instead.add_argument("--fill", type=Path, help="put the tables into this Markdown file instead")
-    instead.add_argument(
-        "--paper", type=int, metavar="N", help="quote the paper's Table 1, 2 or 3 instead"
-    )
-    table.set_defaults(call=_table)
-
-    _data_parser(commands.add_parser("data", help="fetch or verify the published benchmarks"))
-    _evaluate_parser(
-        commands.add_parser("evaluate", help="score a checkpoint as the paper does; can go on")
-    )
-    _predict_parser(
-        commands.add_parser("predict", help="find an object in photographs, shown one with a mask")
-    )
-    return parser
+    add = table.add_mutually_exclusive_group().add_argument
+    add("--fill", type=Path, help="put the tables into this Markdown file instead")
+    add("--paper", type=int, metavar="N", help="quote the paper's Table 1, 2 or 3 instead")
 
 
-def _data_parser(data: argparse.ArgumentParser) -> None:
-    """python -m scl data download|verify."""
+def _data_commands(data: argparse.ArgumentParser) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION")
     fetch = actions.add_parser("download", help="fetch and unpack the archives of a benchmark")
-    fetch.add_argument("--data", required=True, choices=("pascal", "coco", "fss"))
-    fetch.add_argument(
-        "--archive", type=Path, nargs="+", default=[], help="files fetched by hand, not again"
-    )
-    fetch.set_defaults(call=_download)
+    fetch.set_defaults(call="scl.datasets.fetch.command:download")
+    add, by_hand = fetch.add_argument, "files fetched by hand, not again"
+    add("--data", required=True, choices=names("fetch"))
+    add("--archive", type=Path, nargs="+", default=[], help=by_hand)
     check = actions.add_parser("verify", help="read every file, compare with the published numbers")
-    check.add_argument("--data", required=True, choices=("pascal", "coco", "fss", "folder"))
-    check.add_argument("--fold", type=int, help="default: all")
-    check.add_argument("--subset", action="store_true", help="expect a part of the data set")
-    check.add_argument("--sums", type=Path, help="checksums to compare with, or to write once")
-    check.set_defaults(call=_verify)
+    check.set_defaults(call="scl.datasets.fetch.command:check")
+    add = check.add_argument
+    add("--data", required=True, choices=names("verify"))
+    add("--fold", type=int, help="default: all")
+    add("--subset", action="store_true", help="expect a part of the data set")
+    add("--sums", type=Path, help="checksums to compare with, or to write once")
     for action in (fetch, check):
-        action.add_argument("--root", type=Path, required=True, help="folder of the data set")
+        action.add_argument("--root", type=Path, required=True, help=ROOT)
         action.add_argument("--year", default="2014", choices=("2014", "2017"), help="of COCO")
 
 
-def _evaluate_parser(evaluate: argparse.ArgumentParser) -> None:
-    """python -m scl evaluate."""
-    add = evaluate.add_argument
-    add("--data", required=True, choices=("pascal", "coco", "fss", "folder", "toyshop"))
-    add("--root", help="folder of the data set")
+def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
+    add, splits = evaluate.add_argument, ("novel", "test", "validation", "train")
+    evaluate.epilog = overview()
+    add("--data", required=True, choices=names())
+    add("--root", help=ROOT)
     add("--fold", type=int, help="0 to 3; without one, all classes of a folder")
-    add("--split", default="novel", choices=("novel", "test", "validation", "train"))
+    add("--split", default="novel", choices=splits)
     add("--held-out", type=int, default=0, help="base classes of --split validation")
     add("--grouping", default="interleaved", choices=("interleaved", "contiguous"), help="of COCO")
     add("--shots", type=int, help="supports of an episode (default: 1)")
     add("--episodes", type=int, help="of each seed (default: 1000)")
     add("--seeds", type=int, help="how many (default: 5)")
-    given = evaluate.add_mutually_exclusive_group()
-    given.add_argument("--episodes-file", type=Path, metavar="FILE", help="replay these episodes")
-    given.add_argument("--write-episodes", type=Path, metavar="FILE", help="write them down")
     add("--out", type=Path, help="record to write, and to go on with (default: named after all)")
     add("--batch", type=int, default=1, help="episodes that go through the model together")
     add("--workers", type=int, default=2, help="threads that read images")
-    _model_arguments(evaluate)
-    evaluate.set_defaults(call=_evaluate)
+    add = evaluate.add_mutually_exclusive_group().add_argument
+    add("--episodes-file", type=Path, metavar="FILE", help="replay these episodes")
+    add("--write-episodes", type=Path, metavar="FILE", help="write them down")
+    _model_options(evaluate)
 
 
-def _predict_parser(predict: argparse.ArgumentParser) -> None:
-    """python -m scl predict."""
-    add = predict.add_argument
-    support = {"action": "append", "required": True, "metavar": "IMAGE:MASK"}
-    add("--support", **support, help="a photograph and its mask, white on black; repeat for more")
+def _predict_options(predict: argparse.ArgumentParser) -> None:
+    add, pair = predict.add_argument, "a photograph and its mask, white on black; repeat for more"
+    add("--support", action="append", required=True, metavar="IMAGE:MASK", help=pair)
     add("--query", nargs="+", type=Path, required=True, help="photographs to find the object in")
     add("--out", type=Path, required=True, help="folder for a mask and an overlay of each")
     add("--overwrite", action="store_true")
-    _model_arguments(predict)
-    predict.set_defaults(call=_predict)
+    _model_options(predict)
 
 
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every use of a checkpoint needs."""
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every use of a checkpoint needs."""
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
     add("--resize", choices=("exact", "released", "native"), help="see scl.datasets.fit.Fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     add("--fusion", default="cross", choices=("cross", "average", "vectors"))
-    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--device", default="auto", help=DEVICE)
 
 
 def _atlas(options: argparse.Namespace) -> None:
@@ -175,290 +179,6 @@ def _atlas(options: argparse.Namespace) -> None:
             f"{100 * found.close:.3f} % of pixels within one grey level, "
             f"worst mask IoU {found.worst_iou:.5f}"
         )
-
-
-def _run(options: argparse.Namespace) -> int:
-    from scl.study.compute import compute, compute_all
-    from scl.study.grid import HEADS, RESULTS, grid, missing
-
-    results = options.results or RESULTS
-    experiments = [each for each in grid(options.head) if _wanted(each, options)]
-    if not experiments:
-        raise ValueError("nothing fits these options: see --help for folds, seeds and variants")
-    if options.list:
-        for each in missing(experiments, results):
-            print(each.command)
-        return 0
-    if options.all:
-        failed = compute_all(experiments, options.jobs, results)
-        print(f"{len(experiments) - len(failed)} of {len(experiments)} experiments are there")
-        return 1 if failed else 0
-    heads = results.parent / HEADS.relative_to(RESULTS.parent)
-    for each in experiments:
-        print(compute(each, results=results, heads=heads), flush=True)
-    return 0
-
-
-def _wanted(experiment, options: argparse.Namespace) -> bool:
-    """Does an experiment fit the options? One stage at a time, unless many are asked for."""
-    stage = options.stage or (None if options.all or options.list else "final")
-    return (
-        (stage is None or experiment.stage == stage)
-        and (options.variant is None or experiment.variant in options.variant)
-        and (options.fold is None or experiment.fold == options.fold)
-        and (options.seed is None or experiment.seed == options.seed)
-    )
-
-
-def _train(options: argparse.Namespace) -> int:
-    from scl.training.launch import launch
-    from scl.training.recipe import read_recipe, recipes
-    from scl.training.run import saved_step
-
-    if options.list:
-        print("\n".join(recipes()))
-        return 0
-    recipe = None
-    if options.config:
-        if options.out is None:
-            raise ValueError("a new run needs a folder: name it by --out")
-        recipe = read_recipe(options.config, [*options.set, *_flags(options)])
-    elif options.set or options.out or _flags(options):
-        raise ValueError(
-            "--resume goes on with the run as it was started: leave out --out, --set, --root, "
-            "--fold, --seed and --steps"
-        )
-    folder = options.resume or options.out
-    if recipe is not None and recipe.run.select == "novel":
-        print(
-            "scl: warning: run.select='novel' chooses the checkpoint on the classes it is tested "
-            "on, as the released code does; its scores flatter",
-            file=sys.stderr,
-        )
-    try:
-        done = launch(folder, recipe, options.device)
-    except KeyboardInterrupt:
-        again = f"python -m scl train --resume {folder}"
-        step = saved_step(folder)
-        print(f"scl: interrupted; go on from step {step} by: {again}", file=sys.stderr)
-        return 130
-    best = f"; best mIoU {100 * done.best:.1f} at step {done.best_step}" if done.best_step else ""
-    print(f"{folder}: {done.step} steps in {done.seconds:.0f} s{best}")
-    return 0
-
-
-def _flags(options: argparse.Namespace) -> list[str]:
-    """The changes of a recipe that have flags of their own."""
-    changes = {
-        "data.root": options.root and json.dumps(options.root),
-        "data.fold": options.fold,
-        "run.seed": options.seed,
-        "train.steps": options.steps,
-    }
-    return [f"{place}={value}" for place, value in changes.items() if value is not None]
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from scl.bench import gpu
-    from scl.study.grid import RESULTS
-
-    strange = [name for name in options.part if name not in gpu.PARTS]
-    if strange:
-        raise ValueError(f"--part {strange[0]!r}: expected some of {list(gpu.PARTS)}")
-    out, rest = options.out or RESULTS / "devices", (options.rehearse, options.pascal)
-    if len(options.part) == 1:
-        gpu.measure_part(options.part[0], out, options.device, *rest)
-        return
-    print(gpu.table(gpu.measure(out, options.device, *rest, options.part)))
-
-
-def _flops(options: argparse.Namespace) -> None:
-    from scl.study.costs import write_record
-    from scl.study.grid import RESULTS
-    from scl.study.pages import flop_table
-
-    results = options.results or RESULTS
-    path = write_record(results)
-    print(f"{flop_table(results)}\n\nwritten to {path}")
-
-
-def _table(options: argparse.Namespace) -> None:
-    from scl.files import write_atomically
-    from scl.study.grid import RESULTS
-    from scl.study.pages import every_table, fill
-    from scl.study.paper_tables import published_table
-    from scl.study.published import references
-
-    if options.paper is not None:
-        print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
-        return
-    if options.fill:
-        text = fill(options.fill.read_text(encoding="utf-8"), options.results or RESULTS)
-        write_atomically(options.fill, lambda path: path.write_text(text, encoding="utf-8"))
-        return
-    print(every_table(options.head, options.results or RESULTS))
-
-
-def _download(options: argparse.Namespace) -> None:
-    from scl.datasets.fetch.download import coco_archives, obtain, pascal_archives
-    from scl.datasets.fetch.unpack import unpack
-
-    if options.data == "fss":
-        if not options.archive:
-            raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
-        for archive in options.archive:  # its publishers give no checksum to compare with
-            unpack(archive, options.root)
-    else:
-        archives = pascal_archives() if options.data == "pascal" else coco_archives(options.year)
-        obtain(archives, options.root, options.archive)
-    print(f"to check it: python -m scl data verify --data {options.data} --root {options.root}")
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from scl.datasets.fetch.verify import verify
-
-    report = verify(
-        options.data, options.root, options.fold, options.subset, options.year, options.sums
-    )
-    print(report.text())
-    return 0 if report.ok else 1
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    try:
-        from scl.device import torchrun
-        from scl.evaluation.protocol import evaluate_protocol, report
-
-        model, out = _opened(options), options.out or _named_after(options)
-        dataset, config, episodes = _plan(options)
-        with torchrun(options.device) as (workers, device):
-            record = evaluate_protocol(
-                model,
-                dataset,
-                config,
-                out,
-                device,
-                episodes=episodes,
-                batch=options.batch,
-                workers=options.workers,
-            )
-            if workers.first:
-                print(f"{report(record)}\nwritten to {out}")
-    except KeyboardInterrupt as stop:
-        print(f"scl: {str(stop) or 'interrupted before the first episode'}", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _named_after(options: argparse.Namespace) -> Path:
-    """A record's name that tells what was evaluated, in the current folder."""
-    fold = "" if options.fold is None else f"-f{options.fold}"
-    listed = options.episodes_file.stem if options.episodes_file else f"k{options.shots or 1}"
-    own = options.checkpoint.stem
-    if own in ("best", "last"):  # every run has them: its folder tells them apart
-        own = f"{options.checkpoint.resolve().parent.name}-{own}"
-    return Path(f"{own}-{options.data}{fold}-{options.split}-{listed}.json")
-
-
-def _plan(options: argparse.Namespace) -> tuple:
-    """The data set, the protocol and the episodes to evaluate."""
-    from scl.evaluation.protocol import ProtocolConfig, draw_episodes, read_episodes, write_episodes
-
-    dataset, episodes, known = _data_set(options), None, {}
-    if options.episodes_file:
-        episodes = read_episodes(options.episodes_file, dataset)
-        some = next(iter(episodes.values()))
-        known = {"episodes": len(some), "seeds": tuple(episodes), "shots": len(some[0].supports)}
-    seeds = None if options.seeds is None else tuple(range(options.seeds))
-    asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
-    known |= {name: value for name, value in asked.items() if value is not None}
-    config = ProtocolConfig(**known, fusion=options.fusion, fit=_fit(options))
-    if options.write_episodes:
-        episodes = draw_episodes(dataset, config)
-        print(f"wrote {write_episodes(options.write_episodes, dataset, episodes)}")
-    return dataset, config, episodes
-
-
-def _data_set(options: argparse.Namespace):
-    """The images and masks of one split, at their original size."""
-    from scl.datasets.fss import ClassFolder
-    from scl.datasets.registry import DataConfig, open_data
-    from scl.study.grid import Budget
-
-    shots = 1 if options.shots is None else options.shots
-    if options.data == "folder" and options.fold is None:
-        if options.root is None:
-            raise ValueError("--data folder needs --root: the folder of class folders")
-        return ClassFolder(options.root, shots=shots)
-    if options.fold is None and options.data != "fss":
-        raise ValueError(f"--data {options.data} needs --fold: 0, 1, 2 or 3")
-    data = DataConfig(
-        name=options.data,
-        root=options.root,
-        fold=options.fold or 0,
-        grouping=options.grouping,
-        # Toyshop's scenes have no size of their own and are composed at the network's.
-        side=_side(options, Budget().size),
-        held_out=options.held_out,
-    )
-    return open_data(data, options.split, shots)
-
-
-def _predict(options: argparse.Namespace) -> int:
-    try:
-        from scl.evaluation.predict import describe, predict_files, split_pair
-
-        supports = [split_pair(text) for text in options.support]
-        done = predict_files(
-            _opened(options),
-            supports,
-            options.query,
-            options.out,
-            _fit(options),
-            options.fusion,
-            options.overwrite,
-            options.device,
-        )
-    except KeyboardInterrupt:
-        print(f"scl: interrupted; what is done is in {options.out}", file=sys.stderr)
-        return 130
-    print(describe(done, supports))
-    for error in done.failed.values():
-        print(f"scl: left out: {error}", file=sys.stderr)
-    return 1 if done.failed else 0
-
-
-def _opened(options: argparse.Namespace):
-    """The model of --checkpoint; says so if its backbone never learned to see."""
-    from scl.models.checkpoint import open_model, random_backbone
-
-    model, name = open_model(options.checkpoint), random_backbone(options.checkpoint)
-    if name:
-        print(
-            f"scl: warning: the backbone of {options.checkpoint} ({name}) has random weights: its "
-            "scores say little; train with weights='IMAGENET1K_V1'",
-            file=sys.stderr,
-        )
-    return model
-
-
-def _fit(options: argparse.Namespace):
-    """How images are brought to the network."""
-    from scl.datasets.fit import Fit
-    from scl.study.grid import Budget
-
-    if getattr(options, "data", None) == "toyshop":
-        return Fit(_side(options, Budget().size), options.resize or "native")
-    return Fit(_side(options, 473), options.resize or "exact")
-
-
-def _side(options: argparse.Namespace, default: int) -> int:
-    """Pixels a side: as asked for, else as trained, else the default."""
-    from scl.models.checkpoint import trained_side
-
-    if options.side is not None:
-        return options.side
-    return trained_side(options.checkpoint) or default
 
 
 if __name__ == "__main__":

@@ -39,9 +39,14 @@ def write_atomically(path: Path, write) -> None:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, record: dict) -> None:
     """A JSON file, whole or not at all."""
     text = json.dumps(record, indent=1) + "\n"
     # A row of whole numbers reads better, and differs better, on one line.
     text = re.sub(r"\[[\d,\s]+\]", lambda row: " ".join(row[0].split()), text)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)

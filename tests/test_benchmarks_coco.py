@@ -12,10 +12,16 @@ from pycocotools import mask as masks
 from trees import HEIGHT, WIDTH, block, coco_tree, compressed, photograph, polygon
 from trees import run_lengths as uncompressed
 
-from scl.datasets.coco import Coco20i, coco_categories, draw, find_coco, read_instances
+from scl.datasets.coco import (
+    Coco20i,
+    coco_categories,
+    find_coco,
+    paint,
+    read_instances,
+    run_lengths,
+)
+from scl.datasets.fit import Letterbox
 from scl.datasets.folds import FOLDS, split_classes
-from scl.datasets.items import Letterbox
-from scl.datasets.rle import run_lengths
 from scl.method.episode import EpisodeSampler, load_episode
 
 NAMES = tuple(coco_categories().values())
@@ -93,8 +99,8 @@ def test_a_mask_is_the_union_of_its_objects_and_a_crowd_is_ignored_around_them(r
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[:, 5:40] = 255
     expected[:, :15] = expected[:, 20:25] = 1
-    assert np.array_equal(draw(path, picture, bottle), expected)
-    other = draw(path, picture, next(label for label in picture.objects if label != bottle))
+    assert np.array_equal(paint(path, picture, bottle), expected)
+    other = paint(path, picture, next(label for label in picture.objects if label != bottle))
     assert set(np.unique(other)) == {0, 1}, "another class's crowd is background"
 
 

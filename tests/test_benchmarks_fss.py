@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 from trees import FSS_CLASSES, class_folders, folder_tree, fss_tree, photograph, write_lines
 
-from scl.datasets.fss import FSS1000, ClassFolder
-from scl.datasets.items import Letterbox
+from scl.datasets.fetch.download import fetch_fss
+from scl.datasets.fit import Letterbox
+from scl.datasets.folder import ClassFolder
+from scl.datasets.fss import FSS1000
 from scl.method.episode import EpisodeSampler, load_episode
 
 
@@ -58,8 +60,8 @@ def test_a_class_in_two_lists_or_without_a_folder_is_named(root):
 
 
 def test_it_cannot_be_fetched_by_a_program(root):
-    with pytest.raises(ValueError, match="fetch its archive with a browser.*--archive FILE"):
-        FSS1000(root, "train", download=True)
+    with pytest.raises(ValueError, match="fetched with a browser: pass its file with --archive"):
+        fetch_fss(root)
 
 
 def test_any_class_folder_is_read_at_its_own_size(tmp_path):

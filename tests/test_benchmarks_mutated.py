@@ -19,7 +19,8 @@ from trees import TREES
 from scl.datasets.coco import Coco20i
 from scl.datasets.fetch.sums import check_sums, write_sums
 from scl.datasets.fetch.verify import verify
-from scl.datasets.fss import FSS1000, ClassFolder
+from scl.datasets.folder import ClassFolder
+from scl.datasets.fss import FSS1000
 from scl.datasets.pascal import Pascal5i
 
 MUTANTS = 200

@@ -26,7 +26,8 @@ from trees import (
 )
 
 from scl.datasets import files
-from scl.datasets.items import Letterbox, wanted_classes
+from scl.datasets.fit import Letterbox
+from scl.datasets.items import wanted_classes
 from scl.datasets.pascal import Pascal5i, find_tree, pascal_classes, training_names
 from scl.datasets.pictures import open_picture, read_label_map
 from scl.method.episode import EpisodeSampler, load_episode

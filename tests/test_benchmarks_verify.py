@@ -20,9 +20,10 @@ from trees import (
 )
 
 from scl.__main__ import main
-from scl.datasets.fetch import report as reports
+from scl.datasets.fetch import findings as reports
 from scl.datasets.fetch.sums import check_sums
-from scl.datasets.fetch.verify import KINDS, verify
+from scl.datasets.fetch.verify import verify
+from scl.datasets.registry import names
 
 SIZES = {  # of the tiny trees, in place of the published ones
     "SBD training images": 11,
@@ -85,7 +86,7 @@ def test_the_published_numbers_are_those_of_the_papers():
     assert sum(published[f"{split} classes"] for split in ("train", "validation", "test")) == 1000
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", names("verify"))
 def test_the_command_prints_a_table_and_tells_by_its_status(tmp_path, capsys, kind):
     root = TREES[kind](tmp_path / "data")
     command = ["data", "verify", "--data", kind, "--root", str(root), "--fold", "0", "--subset"]

@@ -5,9 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from scl.datasets.fit import Fit, as_taken
+from scl.datasets.fit import Fit, Letterbox, as_taken, shrink
+from scl.datasets.folder import ClassFolder, FolderDataset
+from scl.datasets.photos import read_photo
+from scl.evaluation import predict
+from scl.evaluation.predict import read_support
+from scl.evaluation.protocol import read_task
+from scl.method.episode import EpisodeIndex
 from scl.method.losses import likelier
 from scl.models.backbones.frozen import MEAN, Frozen
+from scl.training.pixels import load_item
+from tests.trees import class_folders
 
 EXACT, RELEASED, NATIVE = Fit(), Fit(method="released"), Fit(method="native")
 VOC = [(375, 500), (500, 375), (333, 500), (500, 500), (500, 400)]
@@ -164,6 +172,46 @@ def test_what_is_refused():
     for fit, expected in ((EXACT, r"\[2, 473, 473\]"), (NATIVE, r"\[2, 30, 40\]")):
         with pytest.raises(ValueError, match=f"expected {expected}, as an image of 30 x 40"):
             fit.logits_back(torch.zeros(2, 9, 9), (30, 40))
+
+
+def test_every_caller_brings_an_image_and_its_mask_to_the_same_pixels(tmp_path, monkeypatch):
+    image, mask = folder_of_one(tmp_path)
+    path = tmp_path / "cup" / "1.jpg"
+    pixels, labels = Fit(64).to_network(image, mask)
+    height, width = Fit(64).inner(mask.shape)
+    read = read_photo(path, path.with_suffix(".png"), 64)
+    task = read_task(ClassFolder(tmp_path, shots=None), EpisodeIndex(0, (0,), 0), Fit(64))
+    shown = read_support(path, path.with_suffix(".png"), Fit(64))
+    for found in (shown, (read.image, read.mask), (task.images[0], task.masks[0])):
+        assert torch.equal(found[0], pixels) and torch.equal(found[1], labels)
+    levels = (255 * pixels).round().byte().permute(1, 2, 0).numpy()
+    square, marks = Letterbox(64)(image, mask)
+    assert np.array_equal(square, levels) and np.array_equal(marks, labels)
+    black, marks = FolderDataset(tmp_path, 64)[0]
+    item = load_item(ClassFolder(tmp_path, shots=None), 0, 64)
+    for part, known in ((black, marks), item, shrink(image, mask, 64)):
+        assert np.array_equal(part[:height, :width], levels[:height, :width])
+        assert np.array_equal(known[:height, :width], labels[:height, :width])
+    assert not black[height:].any() and np.array_equal(marks, labels)
+    seen = []
+    monkeypatch.setattr(predict, "LARGEST_OVERLAY", 64)
+    monkeypatch.setattr(predict, "overlay", lambda small, regions: seen.append(small) or small)
+    predict.write_found(image, mask == 1, tmp_path / "m.png", tmp_path / "v.jpg")
+    assert np.array_equal(seen[0], levels[:height, :width])
+
+
+def test_score_maps_come_back_alike_from_a_photo_and_from_predict(tmp_path):
+    image, mask = folder_of_one(tmp_path)
+    scores = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    drawn = read_photo(tmp_path / "cup" / "1.jpg", size=64).restore(scores)
+    expected = likelier(Fit(64).logits_back(scores, mask.shape))
+    assert np.array_equal(np.asarray(drawn) > 127, expected.bool().numpy())
+
+
+def folder_of_one(root):
+    """A class of one photograph, larger than it will be, and its item."""
+    class_folders(root, ("cup",), pairs=1, size=(150, 90))
+    return ClassFolder(root, shots=None)[0]
 
 
 def test_images_as_a_backbone_takes_them():

@@ -17,23 +17,14 @@ import torch
 
 from scl.__main__ import main
 from scl.datasets.fit import Fit
-from scl.datasets.fss import ClassFolder
+from scl.datasets.folder import ClassFolder
 from scl.evaluation import protocol
+from scl.evaluation.counts import CountFile, difference
+from scl.evaluation.episode_list import item_name, read_episodes, write_episodes
 from scl.evaluation.evaluate import Result
 from scl.evaluation.intervals import score_with_interval
-from scl.evaluation.protocol import (
-    Kept,
-    ProtocolConfig,
-    all_foreground_counts,
-    difference,
-    draw_episodes,
-    evaluate_protocol,
-    item_name,
-    read_episodes,
-    report,
-    summary,
-    write_episodes,
-)
+from scl.evaluation.protocol import ProtocolConfig, draw_episodes, evaluate_protocol
+from scl.evaluation.record import all_foreground_counts, in_percent, summary
 from scl.method.episode import EpisodeSampler
 from scl.method.metric import count_pixels, fb_iou, mean_iou
 from scl.method.rules import RELEASED_PFENET, Rules
@@ -142,7 +133,7 @@ def test_the_record_says_the_scores_their_spread_and_interval():
     assert seeds[0]["spread"] is None
     assert {"python", "torch", "numpy"} <= set(record["versions"])
     assert record["evaluated"]["protocol"]["episodes"] == 12 and record["device"] == "cpu"
-    text = report(record)
+    text = in_percent(record)
     assert "2 seeds x 12 episodes, K = 1" in text and "everything is foreground: mIoU" in text
     assert f"mIoU    {100 * record['miou']:.1f} ±" in text and "blue" in text
 
@@ -478,7 +469,7 @@ def test_another_number_of_processes_goes_on_from_the_same_files(tmp_path):
 def test_only_files_of_this_record_are_parts(tmp_path):
     for name in ("out.json.part", "out.json.part-1-of-2", "out.json.parts", "xout.json.part"):
         (tmp_path / name).write_text("{}\n")
-    found = Kept(tmp_path / "out.json", {}, (0, 1)).parts()
+    found = CountFile(tmp_path / "out.json", {}, (0, 1)).parts()
     assert [p.name for p in found] == ["out.json.part", "out.json.part-1-of-2"]
 
 
@@ -619,7 +610,7 @@ def record_of(path):
 def test_evaluate_writes_the_record_and_prints_it(head, cups, tmp_path, capsys):
     assert run(*evaluation(head, cups, tmp_path / "a.json", "--shots", 2)) == 0
     printed, record = capsys.readouterr().out, record_of(tmp_path / "a.json")
-    assert report(record) in printed and f"written to {tmp_path / 'a.json'}" in printed
+    assert in_percent(record) in printed and f"written to {tmp_path / 'a.json'}" in printed
     assert set(record["per_class"]) <= {"cup", "mug", "pan", "pot"}
     plan = record["evaluated"]["protocol"]
     assert plan["fit"] == {"side": 64, "method": "exact"}  # the side it was trained at

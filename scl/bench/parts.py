@@ -23,7 +23,7 @@ from PIL import Image
 from scl.bench.clock import count_waits, forget_peak, peak_gib, rate, trace
 from scl.bench.plain import plain_episode
 from scl.datasets.bank import FeatureBank
-from scl.datasets.items import Letterbox
+from scl.datasets.fit import Letterbox
 from scl.datasets.pascal import Pascal5i
 from scl.datasets.toyshop import ToyshopSet
 from scl.device import Workers, autocast, tuned

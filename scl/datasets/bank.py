@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 from scl.device import send
 from scl.method.episode import Dataset, EpisodeIndex, image_tensor
 from scl.method.scl import SCL, Maps
+
+BATCH = 16  # images that go through the backbone together
 
 
 class Batch(NamedTuple):
@@ -30,8 +32,9 @@ class Batch(NamedTuple):
     labels: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same episodes on another device; the labels stay where they are."""
-        return Batch(*(x.to(device) for x in self[:-1]), self.labels)
+        """Move the episodes to another device; the labels stay where they are."""
+        moved = (self.support.to(device), self.support_masks.to(device))
+        return Batch(*moved, self.query.to(device), self.query_masks.to(device), self.labels)
 
 
 class FeatureBank:
@@ -48,25 +51,26 @@ class FeatureBank:
         dataset: Dataset,
         wrong: bool = False,
         device: torch.device | str = "cpu",
-        batch: int = 16,
         progress: bool = False,
     ):
         self.dataset = dataset
         items = [dataset[i] for i in range(len(dataset.labels))]
         self.masks = torch.from_numpy(np.stack([mask for _, mask in items])).to(device)
-        self.maps = _encode(model, [im for im, _ in items], self.masks, batch, progress)
-        self.wrong_masks = self.wrong_maps = None
+        self.maps = _encode(model, [im for im, _ in items], self.masks, progress)
+        self.wrong_masks: Tensor | None = None
+        self.wrong_maps: Maps | None = None
         if wrong:
-            masks = np.stack([dataset.wrong_mask(i) for i in range(len(items))])
+            spoiled: Any = dataset  # only some data sets know another object
+            masks = np.stack([spoiled.wrong_mask(i) for i in range(len(items))])
             self.wrong_masks = torch.from_numpy(masks).to(device)
             self.wrong_maps = self.maps
             if self.maps.masked is not None:
                 self.wrong_maps = _encode(
-                    model, [im for im, _ in items], self.wrong_masks, batch, progress
+                    model, [im for im, _ in items], self.wrong_masks, progress
                 )
 
     def to(self, device: torch.device | str) -> FeatureBank:
-        """A copy on another device."""
+        """Copy to another device."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
             setattr(moved, name, value.to(device) if hasattr(value, "to") else value)
@@ -85,7 +89,7 @@ class FeatureBank:
                     "wrong=True, and spoil at most K"
                 )
             masks[:, :wrong] = self.wrong_masks[supports[:, :wrong]]
-            if maps.masked is not None:
+            if maps.masked is not None and self.wrong_maps and self.wrong_maps.masked is not None:
                 maps.masked[:, :wrong] = self.wrong_maps.masked[supports[:, :wrong]]
         labels = torch.tensor([e.label for e in episodes])
         query = take_maps(self.maps, queries)._replace(masked=None)
@@ -93,18 +97,17 @@ class FeatureBank:
 
 
 def take_maps(maps: Maps, index: Tensor) -> Maps:
-    """The maps of the items at `index`, whose shape becomes the leading dimensions."""
-    return Maps(*(None if m is None else m[index] for m in maps))
+    """Take the maps of the items at `index`, whose shape becomes the leading dimensions."""
+    return Maps(maps.mid[index], *(None if m is None else m[index] for m in maps[1:]))
 
 
-def _encode(
-    model: SCL, images: Sequence[np.ndarray], masks: Tensor, batch: int, progress: bool
-) -> Maps:
+def _encode(model: SCL, images: Sequence[np.ndarray], masks: Tensor, progress: bool) -> Maps:
     """Encode all images, a batch at a time."""
     parts = []
-    starts = range(0, len(images), batch)
+    starts = range(0, len(images), BATCH)
     for start in tqdm(starts, desc="features", disable=not progress, leave=False):
-        chunk = torch.stack([image_tensor(im) for im in images[start : start + batch]])
-        parts.append(model.encode(chunk.to(masks.device), masks[start : start + batch]))
-    columns = zip(*parts, strict=True)
-    return Maps(*(None if c[0] is None else torch.cat(c).contiguous() for c in columns))
+        chunk = torch.stack([image_tensor(im) for im in images[start : start + BATCH]])
+        parts.append(model.encode(chunk.to(masks.device), masks[start : start + BATCH]))
+    mid, *others = zip(*parts, strict=True)
+    joined = (None if c[0] is None else torch.cat(c).contiguous() for c in others)
+    return Maps(torch.cat(mid).contiguous(), *joined)

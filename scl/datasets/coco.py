@@ -1,45 +1,42 @@
-"""COCO-20^i: the eighty classes of COCO, their masks drawn from its annotations."""
+"""COCO-20^i: the eighty classes of COCO, their masks painted from its annotations."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from scl.datasets.fetch.download import coco_archives, obtain
 from scl.datasets.files import RESTORE, Transform, check_files, first_folder, optional, reading
 from scl.datasets.items import ItemSet, wanted_classes
-from scl.datasets.rle import run_lengths
 from scl.method.vectors import IGNORE
 
 YEARS = ("2014", "2017")
-FIELDS = {
+IDS = {"id": int, "image_id": int, "category_id": int}
+FIELDS: dict[str, dict[str, Any]] = {
     "categories": {"id": int, "name": str},
     "images": {"id": int, "file_name": str, "height": int, "width": int},
-    "annotations": {
-        "id": int,
-        "image_id": int,
-        "category_id": int,
-        "iscrowd": int,
-        "segmentation": (list, dict),
-    },
+    "annotations": {**IDS, "iscrowd": int, "segmentation": (list, dict)},
 }
 LARGEST = 1 << 14  # pixels a side; a broken size must not ask for all memory
 
 
 @lru_cache(maxsize=1)
 def coco_categories() -> dict[int, str]:
-    """The id and name of the eighty categories, by id, as torchvision lists them."""
+    """List the eighty categories, id to name, by id, as torchvision has them."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     return {i: name for i, name in enumerate(names) if i and name != "N/A"}
+
+
+# -------------------------------------------------------------------- annotations
 
 
 @dataclass(frozen=True)
@@ -53,14 +50,22 @@ class Picture:
 
 
 def read_instances(path: Path) -> dict[int, Picture]:
-    """The images of an instances_*.json by id, in its order, with their annotations by label."""
+    """Read the images of an instances_*.json by id, in its order, with annotations by label."""
     with reading(path, "COCO's instances"):
         record = json.loads(path.read_bytes())
-        parts = {name: _records(path, record, name) for name in FIELDS}
-    _check_categories(path, parts["categories"])
-    pictures = _pictures(path, parts["images"])
-    labels = {category: label for label, category in enumerate(coco_categories())}
-    for entry in parts["annotations"]:
+        categories, images, annotations = (_records(path, record, name) for name in FIELDS)
+    found, expected = {c["id"]: c["name"] for c in categories}, coco_categories()
+    if found != expected:
+        odd = min(set(found.items()) ^ set(expected.items()))
+        raise ValueError(
+            f"{path} has other categories than COCO's eighty (see {odd[0]}, {odd[1]!r}): expected "
+            "the ids and names of the published instances"
+        )
+    pictures = {entry["id"]: _picture(path, entry) for entry in images}
+    if len({picture.file_name for picture in pictures.values()}) < len(images):
+        raise ValueError(f"{path}: two images have one file name: expected one each; {RESTORE}")
+    labels = {category: label for label, category in enumerate(expected)}
+    for entry in annotations:
         image, category, crowd = entry["image_id"], entry["category_id"], entry["iscrowd"]
         if image not in pictures or category not in labels or crowd not in (0, 1):
             raise ValueError(
@@ -71,20 +76,8 @@ def read_instances(path: Path) -> dict[int, Picture]:
     return pictures
 
 
-def _check_categories(path: Path, entries: Sequence[Mapping]) -> None:
-    """Raise unless the categories are the published eighty: labels count them by id."""
-    expected = coco_categories()
-    found = {entry["id"]: entry["name"] for entry in entries}
-    if found != expected:
-        odd = min(set(found.items()) ^ set(expected.items()))
-        raise ValueError(
-            f"{path} has other categories than COCO's eighty (see {odd[0]}, {odd[1]!r}): expected "
-            "the ids and names of the published instances"
-        )
-
-
 def _records(path: Path, record: object, name: str) -> list[dict]:
-    """One of the lists in the file, each entry with its fields and an id of its own."""
+    """Return one of the lists in the file, each entry with its fields and an id of its own."""
     entries = record.get(name) if isinstance(record, dict) else None
     if not isinstance(entries, list):
         raise ValueError(f"{path} has no list {name!r}: expected an instances_*.json of COCO")
@@ -101,33 +94,57 @@ def _records(path: Path, record: object, name: str) -> list[dict]:
     return entries
 
 
-def _pictures(path: Path, entries: Sequence[Mapping]) -> dict[int, Picture]:
-    """The images by id, with plain file names and sizes that can be."""
-    for entry in entries:
-        name = entry["file_name"]
-        if name != Path(name).name or "\\" in name or name.startswith("."):
-            raise ValueError(f"{path} names the image {name!r}: expected a plain file name")
-        if not (0 < entry["width"] <= LARGEST and 0 < entry["height"] <= LARGEST):
-            raise ValueError(
-                f"{path}: image {name} is {entry['width']} x {entry['height']} pixels: expected "
-                f"1 to {LARGEST} a side; {RESTORE}"
-            )
-    if len({entry["file_name"] for entry in entries}) < len(entries):
-        raise ValueError(f"{path}: two images have one file name: expected one each; {RESTORE}")
+def _picture(path: Path, entry: Mapping) -> Picture:
+    """Return an image without objects yet, of a plain file name and a size that can be."""
+    name, width, height = entry["file_name"], entry["width"], entry["height"]
+    if name != Path(name).name or "\\" in name or name.startswith("."):
+        raise ValueError(f"{path} names the image {name!r}: expected a plain file name")
+    if not (0 < width <= LARGEST and 0 < height <= LARGEST):
+        raise ValueError(
+            f"{path}: image {name} is {width} x {height} pixels: expected 1 to {LARGEST} a side; "
+            f"{RESTORE}"
+        )
+    return Picture(name, width, height, {})
+
+
+# -------------------------------------------------------------------------- masks
+
+
+def region(path: Path, picture: Picture, label: int, crowd: bool) -> dict:
+    """Unite a class's single objects (or its crowds) in an image, run-length coded."""
+    masks = optional("pycocotools.mask", "pycocotools")
+    entries = [e for e in picture.objects.get(label, []) if e["iscrowd"] == crowd]
+    if entries:
+        return masks.merge([_outline(path, entry, picture, masks) for entry in entries])
+    return masks.encode(np.zeros((picture.height, picture.width), np.uint8, order="F"))
+
+
+def paint(path: Path, picture: Picture, label: int) -> np.ndarray:
+    """Paint a class's mask [H, W]: 1 on its objects, 255 on the rest of its crowds, 0 elsewhere."""
+    masks = optional("pycocotools.mask", "pycocotools")
+    mask = masks.decode(region(path, picture, label, crowd=False))
+    crowd = masks.decode(region(path, picture, label, crowd=True))
+    mask[(crowd == 1) & (mask == 0)] = IGNORE
+    return mask
+
+
+def class_areas(path: Path, pictures: Mapping[int, Picture]) -> dict[int, dict[int, int]]:
+    """Count the pixels of each class in each image: {image id: {label: pixels}}. The slow part."""
+    area = optional("pycocotools.mask", "pycocotools").area
+    bar = tqdm(pictures.items(), desc="annotations", leave=False, disable=None)
     return {
-        entry["id"]: Picture(entry["file_name"], entry["width"], entry["height"], {})
-        for entry in entries
+        key: {label: int(area(region(path, p, label, crowd=False))) for label in p.objects}
+        for key, p in bar
     }
 
 
-def _outline(path: Path, entry: Mapping, picture: Picture) -> dict:
-    """The region of one annotation, run-length coded by pycocotools.
+def _outline(path: Path, entry: Mapping, picture: Picture, masks: Any) -> dict:
+    """Code the region of one annotation by pycocotools, which trusts its input.
 
-    pycocotools trusts its input (it reads memory that is not its own, takes four numbers for a
-    box, and NaN for a place), so polygons and run lengths are checked before.
+    It reads memory that is not its own, takes four numbers for a box, and NaN for a place: so
+    polygons and run lengths are checked before, and therefore decoded here, too.
     """
-    masks, shape = optional("pycocotools.mask", "pycocotools"), entry["segmentation"]
-    size = [picture.height, picture.width]
+    shape, size = entry["segmentation"], [picture.height, picture.width]
     with reading(path, f"COCO's instances (annotation {entry['id']})"):
         if isinstance(shape, list):
             if not shape or not all(_is_polygon(ring, picture) for ring in shape):
@@ -142,8 +159,32 @@ def _outline(path: Path, entry: Mapping, picture: Picture) -> dict:
         return masks.frPyObjects({"size": size, "counts": counts}, *size)
 
 
+def run_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed run lengths (background first), or raise a ValueError.
+
+    Each character carries five bits, lowest first, and a sixth that says "more follows"; from the
+    fourth number on, what is stored is the difference to the number two places before.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise ValueError(f"{character!r} is no character of compressed run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        value -= (1 << shift) if bits & 16 else 0
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths end within a number")
+    return counts
+
+
 def _is_polygon(ring: object, picture: Picture) -> bool:
-    """Numbers x, y, x, y, ...; as far outside as the image is large, they are still drawn."""
+    """Check for numbers x, y, x, y, ...; as far outside as the image is large, they are drawn."""
     return (
         isinstance(ring, list)
         and len(ring) >= 6
@@ -154,23 +195,7 @@ def _is_polygon(ring: object, picture: Picture) -> bool:
     )
 
 
-def region(path: Path, picture: Picture, label: int, crowd: bool) -> dict:
-    """The union of a class's single objects (or of its crowds) in an image, run-length coded."""
-    masks = optional("pycocotools.mask", "pycocotools")
-    entries = [e for e in picture.objects.get(label, []) if e["iscrowd"] == crowd]
-    if entries:
-        return masks.merge([_outline(path, entry, picture) for entry in entries])
-    return masks.encode(np.zeros((picture.height, picture.width), np.uint8, order="F"))
-
-
-def class_areas(path: Path, pictures: Mapping[int, Picture]) -> dict[int, dict[int, int]]:
-    """The pixels of each class in each image: {image id: {label: pixels}}. The slow part."""
-    area = optional("pycocotools.mask", "pycocotools").area
-    bar = tqdm(pictures.items(), desc="annotations", leave=False, disable=None)
-    return {
-        key: {label: int(area(region(path, p, label, crowd=False))) for label in p.objects}
-        for key, p in bar
-    }
+# ----------------------------------------------------------------------- data set
 
 
 @dataclass(frozen=True)
@@ -190,7 +215,7 @@ def find_coco(root: str | Path, name: str) -> CocoTree:
         raise ValueError(
             f"{root if images is None else instances} is incomplete: expected the folder {name} "
             f"and annotations/instances_{name}.json in {root}; unpack COCO's archives there, or "
-            "pass download=True"
+            "run: python -m scl data download"
         )
     return CocoTree(images / name, instances)
 
@@ -202,7 +227,7 @@ class Coco20i(ItemSet):
     training images), "novel" or "test" (novel classes in the validation images), "validation"
     (base classes in the validation images: the `held_out` ones, which training leaves out, or
     all); grouping: "contiguous" is the other division in the literature (0..19, 20..39, ...); year:
-    the images, "2014" in the literature; shots, transform, download: as in Pascal5i.
+    the images, "2014" in the literature; shots, transform: as in Pascal5i.
 
     A mask is the union of a class's objects. Where the class was annotated as a crowd, too many to
     outline, pixels are 255 unless an outlined object covers them: neither answer would be wrong.
@@ -216,17 +241,14 @@ class Coco20i(ItemSet):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         grouping: str = "interleaved",
         year: str = "2014",
         held_out: int = 0,
     ):
-        if str(year) not in YEARS:
+        if year not in YEARS:
             raise ValueError(f"year={year!r}: expected {' or '.join(YEARS)}")
         names = tuple(coco_categories().values())
         wanted = wanted_classes(split, len(names), fold, held_out, grouping)
-        if download:
-            obtain(coco_archives(str(year)), Path(root))
         self.tree = find_coco(root, f"{'train' if split == 'train' else 'val'}{year}")
         self.pictures = read_instances(self.tree.instances)
         areas = class_areas(self.tree.instances, self.pictures)
@@ -241,13 +263,4 @@ class Coco20i(ItemSet):
         return self.tree.instances
 
     def mask(self, key: int, label: int) -> np.ndarray:
-        return draw(self.tree.instances, self.pictures[key], label)
-
-
-def draw(path: Path, picture: Picture, label: int) -> np.ndarray:
-    """The mask [H, W] of a class: 1 on its objects, 255 on the rest of its crowds, 0 elsewhere."""
-    masks = optional("pycocotools.mask", "pycocotools")
-    mask = masks.decode(region(path, picture, label, crowd=False))
-    crowd = masks.decode(region(path, picture, label, crowd=True))
-    mask[(crowd == 1) & (mask == 0)] = IGNORE
-    return mask
+        return paint(self.tree.instances, self.pictures[key], label)

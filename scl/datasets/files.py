@@ -48,12 +48,12 @@ def optional(module: str, package: str) -> ModuleType:
 
 
 def first_folder(places: Sequence[Path], marker: str) -> Path | None:
-    """The first of the folders that holds the file or folder `marker`."""
+    """Return the first of the folders that holds the file or folder `marker`."""
     return next((place for place in places if (place / marker).exists()), None)
 
 
 def read_names(path: Path, form: str, example: str) -> list[str]:
-    """The names in a list, one a line, in their order; each once and of the form (a pattern)."""
+    """Read the names of a list in their order: one a line, each once, of the form (a pattern)."""
     with reading(path, "a list of names"):
         lines = path.read_text(encoding="utf-8").splitlines()
     names = [line.strip() for line in lines if line.strip()]

@@ -1,4 +1,8 @@
-"""From an image of any size to what a network takes, and score maps back to its own size."""
+"""The one way to change the size of an image and its mask, and to bring score maps back.
+
+Everything that resizes comes here: the protocol, `predict` and its overlays, the images that
+training keeps, the episodes that choose its checkpoint, photographs in a folder.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,50 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from scl.method.episode import image_tensor
 from scl.method.vectors import IGNORE
 from scl.models.backbones.frozen import DEVIATION, MEAN
 
+Size = tuple[int, int]  # height and width
+Colour = tuple[float, float, float]
 Method = Literal["exact", "released", "native"]
 METHODS: tuple[str, ...] = get_args(Method)
-BLACK = (0.0, 0.0, 0.0)
+BLACK: Colour = (0.0, 0.0, 0.0)
+
+
+def resize(image: np.ndarray, mask: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Bring an image [H, W, 3] and its mask [H, W], both uint8, to another size (h, w).
+
+    The image is filtered, as Pillow does; the mask takes the nearest pixels, see keep_object.
+    """
+    turned = size[::-1]  # Pillow says width first
+    small = Image.fromarray(image).resize(turned, Image.Resampling.BILINEAR)
+    marks = Image.fromarray(mask).resize(turned, Image.Resampling.NEAREST)
+    return np.array(small), keep_object(mask, np.array(marks))
+
+
+def keep_object(mask: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """Mark one pixel of a resized mask [h, w] where the object of [H, W] fell between pixels."""
+    if (mask == 1).any() and not (small == 1).any():
+        places = np.argwhere(mask == 1)
+        place = (places[len(places) // 2] + 0.5) / mask.shape * small.shape
+        small[tuple(place.astype(int))] = 1
+    return small
+
+
+def longest(size: Size, side: int) -> Size:
+    """Height and width when the longer of the two becomes `side` pixels; both are rounded."""
+    height, width = (max(1, round(x * side / max(size))) for x in size)
+    return height, width
+
+
+def shrink(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Resize image and mask if their longer side has more than `side` pixels."""
+    size = mask.shape
+    return (image, mask) if max(size) <= side else resize(image, mask, longest(size, side))
 
 
 @dataclass(frozen=True)
@@ -47,76 +86,83 @@ class Fit:
         if self.side < 8:
             raise ValueError(f"side={self.side!r}: expected at least 8 pixels, such as 473")
 
-    def inner(self, size: tuple[int, int]) -> tuple[int, int]:
+    def inner(self, size: Size) -> Size:
         """Height and width in the square of an image of size (H, W)."""
         if self.method == "native":
             return size
-        longer = max(size)
         if self.method == "exact":
-            return tuple(max(1, round(x * self.side / longer)) for x in size)
-        return tuple(max(8, x * self.side // longer // 8 * 8) for x in size)
+            return longest(size, self.side)
+        height, width = (max(8, x * self.side // max(size) // 8 * 8) for x in size)
+        return height, width
 
     def to_network(
-        self, image: np.ndarray, mask: np.ndarray | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """An image, H x W x 3 uint8, and its mask, H x W with 0, 1, 255, as a network takes them.
+        self, image: np.ndarray, mask: np.ndarray | None = None, padding: Colour | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Bring an image [H, W, 3] uint8 and its mask [H, W] with 0, 1, 255 to the network's size.
 
-        Returns [3, S, S] float in 0..1 and [S, S] uint8 (None without a mask); [3, H, W] and
-        [H, W] with method "native".
+        padding: another colour than the method's own. Returns [3, S, S] float in 0..1 and [S, S]
+        uint8 (0 inside without a mask); [3, H, W] and [H, W] with method "native".
         """
-        if mask is not None and mask.shape != image.shape[:2]:
+        mask = np.zeros(image.shape[:2]) if mask is None else mask
+        mask = np.asarray(mask, np.uint8)
+        if mask.shape != image.shape[:2]:
             raise ValueError(f"image {image.shape[:2]} and mask {mask.shape} differ in size")
-        pixels = image_tensor(np.array(image))  # pictures as they are read cannot be written to
-        labels = None if mask is None else torch.from_numpy(np.array(mask, np.uint8))
+        exact, size = self.method == "exact", self.inner(mask.shape)
+        if exact:
+            image, mask = resize(image, mask, size)
+        # Copied, because pictures as they are read cannot be written to.
+        pixels, labels = image_tensor(np.array(image)), torch.from_numpy(np.array(mask))
         if self.method == "native":
             return pixels, labels
-        size, exact = self.inner(image.shape[:2]), self.method == "exact"
-        # The released code shrinks without a filter, as OpenCV's linear interpolation does.
-        pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=exact)[0].clamp(0, 1)
-        colour = torch.tensor(MEAN if exact else BLACK).reshape(3, 1, 1)
-        square = colour.repeat(1, self.side, self.side)
-        square[:, : size[0], : size[1]] = pixels
-        if labels is None:
-            return square, None
+        if not exact:  # without a filter and from corners, as OpenCV resizes in the released code
+            pixels = F.interpolate(pixels[None], size, mode="bilinear")[0]
+            small = F.interpolate(labels[None, None], size, mode="nearest")[0, 0]
+            labels = torch.from_numpy(keep_object(mask, small.numpy()))
+        colour = torch.tensor(padding or (MEAN if exact else BLACK))
+        square = colour.reshape(3, 1, 1).repeat(1, self.side, self.side)  # [3] to [3, S, S]
         known = torch.full((self.side, self.side), IGNORE, dtype=torch.uint8)
-        known[: size[0], : size[1]] = _resized(labels, size, exact)
+        square[:, : size[0], : size[1]], known[: size[0], : size[1]] = pixels, labels
         return square, known
 
-    def logits_back(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Score maps [2, S, S] to [2, H, W] float, at an image's original size (H, W)."""
-        size = tuple(size)
-        expected = size if self.method == "native" else (self.side, self.side)
+    def logits_back(self, logits: Tensor, size: Size) -> Tensor:
+        """Bring score maps [2, S, S] to [2, H, W] float, at an image's original size (H, W)."""
+        height, width = size
+        expected = (height, width) if self.method == "native" else (self.side, self.side)
         if logits.dim() != 3 or tuple(logits.shape[-2:]) != expected:
             raise ValueError(
                 f"score maps have shape {tuple(logits.shape)}: expected [2, {expected[0]}, "
-                f"{expected[1]}], as an image of {size[0]} x {size[1]} gives with {self}"
+                f"{expected[1]}], as an image of {height} x {width} gives with {self}"
             )
         if self.method == "native":
             return logits.float()
-        maps, (height, width) = logits.float()[None], self.inner(size)
+        maps = logits.float()[None]
         if self.method == "exact":
-            return F.interpolate(maps[..., :height, :width], size, mode="bilinear")[0]
+            inner = self.inner((height, width))
+            maps = maps[..., : inner[0], : inner[1]]
+            return F.interpolate(maps, (height, width), mode="bilinear")[0]
         longer = (max(size), max(size))
         maps = F.interpolate(maps, longer, mode="bilinear", align_corners=True)
-        return maps[0, :, : size[0], : size[1]]
+        return maps[0, :, :height, :width]
 
 
-def _resized(mask: Tensor, size: tuple[int, int], exact: bool) -> Tensor:
-    """A mask [H, W] at another size, by its nearest pixels; an object never disappears.
+@dataclass(frozen=True)
+class Letterbox:
+    """A transform: image and mask as Fit(size) brings them to a network, as pixels again.
 
-    Nearest to a pixel's centre, or to its upper left corner, as in the released code (OpenCV).
+    The padding is rounded to a grey level. Episodes of several supports need images of one size.
     """
-    mode = "nearest-exact" if exact else "nearest"
-    small = F.interpolate(mask[None, None], size, mode=mode)[0, 0]
-    places = (mask == 1).nonzero()
-    if len(places) and not (small == 1).any():
-        y, x = places[len(places) // 2].tolist()
-        small[y * size[0] // mask.shape[0], x * size[1] // mask.shape[1]] = 1
-    return small
+
+    size: int
+    padding: Colour = MEAN
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = Fit(self.size).to_network(image, mask, self.padding)
+        levels = (255 * pixels).round().byte().permute(1, 2, 0)  # [3, S, S] to [S, S, 3]
+        return levels.contiguous().numpy(), labels.numpy()
 
 
 def as_taken(images: Tensor, backbone: object) -> Tensor:
-    """Images [..., 3, H, W] in 0..1 as a backbone takes them: normalised, if it says so."""
+    """Normalise images [..., 3, H, W] in 0..1 for a backbone that takes them so."""
     if getattr(backbone, "inputs", "unit") == "unit":
         return images
     mean, deviation = (

@@ -18,14 +18,14 @@ class Split:
 
 
 def fold_of(label: int, classes: int, grouping: str = "contiguous") -> int:
-    """The fold that holds a class out, of a quarter of the classes; see split_classes."""
+    """Return the fold that holds a class out; see split_classes."""
     return label % FOLDS if grouping == "interleaved" else label // (classes // FOLDS)
 
 
 def split_classes(
     classes: int, fold: int, held_out: int = 0, grouping: str = "contiguous"
 ) -> Split:
-    """Fold i holds out the i-th quarter of the classes, as in PASCAL-5^i.
+    """Split classes: fold i holds out the i-th quarter of them, as in PASCAL-5^i.
 
     classes: how many there are (a multiple of 4); fold: 0..3; held_out: base classes set aside to
     choose settings without ever looking at novel ones (0 for the final models). They are spread

@@ -1,17 +1,12 @@
-"""FSS-1000, and any folder of class folders, at their original resolution."""
+"""FSS-1000: which of its classes train, choose settings and test."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from scl.datasets.files import Transform, read_names, reading, transformed
-from scl.datasets.folder import FolderDataset
-from scl.datasets.items import check_shots, check_split
-from scl.datasets.photos import open_image, open_mask
-from scl.datasets.pictures import intact_png
+from scl.datasets.files import Transform, read_names
+from scl.datasets.folder import ClassFolder
+from scl.datasets.items import check_split
 
 # What a list of a split is called: plainly, or as the repositories that use FSS-1000 call it.
 LISTS = {
@@ -22,44 +17,8 @@ LISTS = {
 NAME = r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*"
 
 
-class ClassFolder(FolderDataset):
-    """Photographs as scl.datasets.folder.FolderDataset finds them, at their own size.
-
-    root/class/name.jpg with root/class/name.png, white for the object. Both are read upright, as
-    their EXIF says, and must then have one size. classes: names to read, in this order (default:
-    every folder); shots, transform: as in Pascal5i. For folds, give EpisodeSampler
-    labels from split_classes.
-    """
-
-    def __init__(
-        self,
-        root: str | Path,
-        classes: Sequence[str] | None = None,
-        shots: int = 1,
-        transform: Transform | None = None,
-    ):
-        super().__init__(root, classes=classes)
-        self.shots, self.transform = shots, transform
-        check_shots(self.classes, self.labels, range(len(self.classes)), shots, self.root)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return transformed(self.transform, *read_pair(*self.files[index]))
-
-
-def read_pair(path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph H x W x 3 uint8 and its mask H x W uint8 with 0 and 1, which shows an object."""
-    with reading(path, "a picture"):
-        image = open_image(path, "RGB")
-    intact_png(mask_path)
-    with reading(mask_path, "a mask"):
-        mask = (np.asarray(open_mask(mask_path, image.size)) > 127).astype(np.uint8)
-    if not mask.any():
-        raise ValueError(f"{mask_path} shows no object: paint it white, or remove both files")
-    return np.array(image), mask
-
-
 def class_lists(root: str | Path) -> dict[str, Path]:
-    """The lists of classes that a tree of FSS-1000 holds, by split."""
+    """Find the lists of classes that a tree of FSS-1000 holds, by split."""
     root, found = Path(root), {}
     for split, names in LISTS.items():
         files = [folder / name for folder in (root, root / "splits") for name in names]
@@ -70,7 +29,7 @@ def class_lists(root: str | Path) -> dict[str, Path]:
 
 
 def read_class_lists(lists: dict[str, Path]) -> dict[str, list[str]]:
-    """The classes of each split; one that is in two of them is refused."""
+    """Read the classes of each split; one that is in two of them is refused."""
     names = {split: read_names(path, NAME, "bus") for split, path in lists.items()}
     for split, mine in names.items():
         for other, theirs in names.items():
@@ -84,7 +43,7 @@ def read_class_lists(lists: dict[str, Path]) -> dict[str, list[str]]:
 
 
 def find_fss(root: str | Path) -> Path:
-    """The folder of the thousand class folders, also where the archive nests it."""
+    """Find the folder of the thousand class folders, also where the archive nests it."""
     root = Path(root)
     places = [root / "FSS-1000", root / "fewshot_data" / "fewshot_data", root / "fewshot_data"]
     return next((place for place in places if place.is_dir()), root)
@@ -106,15 +65,9 @@ class FSS1000(ClassFolder):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         listed: str | Path | None = None,
     ):
         check_split(split)
-        if download:
-            raise ValueError(
-                "FSS-1000 lies behind a web page that no program may read: fetch its archive with "
-                "a browser, then: python -m scl data download --data fss --root ROOT --archive FILE"
-            )
         split = "test" if split == "novel" else split
         lists = class_lists(root) | ({split: Path(listed)} if listed else {})
         if split not in lists:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from scl.datasets.files import Transform, transformed
 from scl.datasets.folds import split_classes
-from scl.datasets.photos import square
 from scl.datasets.pictures import open_picture
-from scl.method.vectors import IGNORE
 
 # A smaller object counts as absent; pixels of the original mask, as in the released code.
 MIN_AREA = 2 * 32 * 32
 
 SPLITS = ("train", "validation", "novel", "test")
 
-Areas = Mapping[Hashable, Mapping[int, int]]
+Key = Any  # what names an image: a text in PASCAL, an id in COCO
+Areas = Mapping[Key, Mapping[int, int]]  # of each image: label to pixels
 
 
 def wanted_classes(
     split: str, classes: int, fold: int, held_out: int, grouping: str
 ) -> tuple[int, ...]:
-    """The classes of a split: base, validation, or novel ("test" is another word for it).
+    """Return the classes of a split: base, validation, or novel ("test" is another word for it).
 
     Validation classes are the base classes held out from training, or, if none is, all of them (in
     images that training does not see).
@@ -84,14 +82,14 @@ class ItemSet:
             if sizes.get(label, 0) >= MIN_AREA
         ]
         self.keys = [key for key, _ in found]
-        self.labels = [label for _, label in found]
+        self.labels: Sequence[int] = [label for _, label in found]
         check_shots(self.classes, self.labels, wanted, shots, where)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def sources(self, index: int) -> frozenset:
-        """The image: items of two classes may share it."""
+        """Name the image: items of two classes may share it."""
         return frozenset((str(self.image_file(self.keys[index])),))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,42 +100,17 @@ class ItemSet:
                 f"{self.mask_file(key)} shows less of class {self.classes[label]!r} than when this "
                 "data set was built: it has changed; build the data set anew"
             )
-        return transformed(self.transform, self.image(key, mask), mask)
+        image = open_picture(self.image_file(key), mask.shape[::-1])
+        return transformed(self.transform, image, mask)
 
-    def image(self, key: Hashable, mask: np.ndarray) -> np.ndarray:
-        """The image [H, W, 3] uint8 of a mask [H, W]."""
-        return open_picture(self.image_file(key), mask.shape[::-1])
-
-    def image_file(self, key: Hashable) -> Path:
-        """Where an image lies."""
+    def image_file(self, key: Key) -> Path:
+        """Say where an image lies."""
         raise NotImplementedError
 
-    def mask_file(self, key: Hashable) -> Path:
-        """The file that its masks come from."""
+    def mask_file(self, key: Key) -> Path:
+        """Say which file its masks come from."""
         raise NotImplementedError
 
-    def mask(self, key: Hashable, label: int) -> np.ndarray:
-        """The mask [H, W] uint8 of one class: 0, 1 and 255 (ignored), at its original size."""
+    def mask(self, key: Key, label: int) -> np.ndarray:
+        """Read the mask [H, W] uint8 of one class: 0, 1 and 255 (ignored), at its own size."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """A transform: the longer side gets `size` pixels, the rest of the square is ignored (255).
-
-    Episodes of several supports need images of one size.
-    """
-
-    size: int
-
-    def __call__(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        picture = Image.fromarray(image)
-        pixels, labels = square(picture, _white(mask == 1), self.size)
-        _, ignored = square(picture, _white(mask == IGNORE), self.size)
-        labels[ignored == 1] = IGNORE
-        return pixels, labels
-
-
-def _white(region: np.ndarray) -> Image.Image:
-    """A region [H, W] of true and false, white on black."""
-    return Image.fromarray(region.astype(np.uint8) * 255)

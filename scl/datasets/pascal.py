@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from tqdm.auto import tqdm
 
-from scl.datasets.fetch.download import obtain, pascal_archives
 from scl.datasets.files import Transform, check_files, first_folder, read_names
 from scl.datasets.items import ItemSet, wanted_classes
 from scl.datasets.pictures import read_label_map
@@ -23,7 +22,7 @@ INSIDE = Path("benchmark_RELEASE") / "dataset"  # where SBD's archive keeps its 
 
 @lru_cache(maxsize=1)
 def pascal_classes() -> tuple[str, ...]:
-    """The names of classes 1..20, as torchvision lists them; a label is one less."""
+    """List the names of classes 1..20, as torchvision has them; a label is one less."""
     from torchvision.models.segmentation import FCN_ResNet50_Weights
 
     return tuple(FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"][1:])
@@ -46,24 +45,24 @@ class PascalTree:
     aug: Path | None
 
     def list_file(self, name: str, kind: str = "Segmentation") -> Path:
-        """A list of VOC, of its segmentations or of all its objects (kind "Main")."""
+        """Say where a list of VOC lies, of its segmentations or of all objects (kind "Main")."""
         return self.voc / "ImageSets" / kind / f"{name}.txt"
 
     def names(self, name: str, kind: str = "Segmentation") -> list[str]:
-        """The names in such a list."""
+        """Read the names in such a list."""
         return read_names(self.list_file(name, kind), NAME, EXAMPLE)
 
     def image_file(self, name: str) -> Path:
-        """The photograph; SBD's are all among VOC's."""
+        """Say where a photograph lies; SBD's are all among VOC's."""
         return self.voc / "JPEGImages" / f"{name}.jpg"
 
     def own_masks(self) -> frozenset[str]:
-        """The images that VOC itself has masks for: those of its two lists."""
+        """List the images that VOC itself has masks for: those of its two lists."""
         lists = [name for name in ("train", "val") if self.list_file(name).is_file()]
         return frozenset(name for some in lists for name in self.names(some))
 
     def mask_file(self, name: str, own: frozenset[str]) -> Path:
-        """VOC's own mask where there is one, else SegmentationClassAug's, else SBD's.
+        """Choose VOC's own mask where there is one, else SegmentationClassAug's, else SBD's.
 
         VOC's is drawn finer and marks doubtful borders with 255. SegmentationClassAug, which the
         published numbers used, was made in the same order of preference: from SBD's masks, with
@@ -87,7 +86,7 @@ def find_tree(root: str | Path) -> PascalTree:
     if voc is None:
         raise ValueError(
             f"{root} holds no VOC 2012: expected VOCdevkit/VOC2012/JPEGImages in it; unpack "
-            "VOCtrainval_11-May-2012.tar there, or pass download=True"
+            "VOCtrainval_11-May-2012.tar there, or run: python -m scl data download"
         )
     places = [root, root / "SBD", root / "sbd"]
     sbd = first_folder([*places, *(place / INSIDE for place in places)], "cls")
@@ -96,7 +95,7 @@ def find_tree(root: str | Path) -> PascalTree:
 
 
 def sbd_names(tree: PascalTree) -> dict[str, Path]:
-    """SBD's images outside VOC 2012's validation lists, in their order, each with its list.
+    """List SBD's images outside VOC 2012's validation lists, in order, each with its list.
 
     The published list is train_noval.txt (5623 names). Where it is not at hand, the same is
     derived: all of SBD less whatever is in a validation list of VOC, the one of all objects
@@ -110,10 +109,10 @@ def sbd_names(tree: PascalTree) -> dict[str, Path]:
     if tree.sbd is None:
         raise ValueError(
             f"{tree.root} holds no list of SBD: expected benchmark_RELEASE/dataset (with cls, "
-            "train.txt and val.txt) or train_noval.txt; unpack benchmark.tgz there, or pass "
-            "download=True"
+            "train.txt and val.txt) or train_noval.txt; unpack benchmark.tgz there, or run: "
+            "python -m scl data download"
         )
-    every = {}
+    every: dict[str, Path] = {}
     for path in (tree.sbd / "val.txt", tree.sbd / "train.txt"):
         every |= dict.fromkeys(read_names(path, NAME, EXAMPLE), path)
     validation = {*tree.names("val"), *tree.names("val", "Main")}
@@ -121,7 +120,7 @@ def sbd_names(tree: PascalTree) -> dict[str, Path]:
 
 
 def training_names(tree: PascalTree) -> dict[str, Path]:
-    """The training images (5953), each with its list: SBD's, then VOC's that are not among them."""
+    """List the training images (5953), each with its list: SBD's, then the others of VOC."""
     voc = dict.fromkeys(tree.names("train"), tree.list_file("train"))
     names = sbd_names(tree) | voc
     shared = set(names) & set(tree.names("val"))
@@ -134,19 +133,19 @@ def training_names(tree: PascalTree) -> dict[str, Path]:
 
 
 def class_areas(paths: Mapping[str, Path]) -> dict[str, dict[int, int]]:
-    """The pixels of each class in each mask, by image: {name: {label: pixels}}. The slow part."""
+    """Count the pixels of each class by image: {name: {label: pixels}}. The slow part."""
     bar = tqdm(paths.items(), desc="masks", leave=False, disable=None)
     return {name: pixels_of(read_label_map(path)) for name, path in bar}
 
 
 def pixels_of(labels: np.ndarray) -> dict[int, int]:
-    """How many pixels each class has in a label map: {label: pixels}."""
+    """Count the pixels of each class in a label map: {label: pixels}."""
     pixels = np.bincount(labels.ravel(), minlength=256)[1:21]
     return {label: int(count) for label, count in enumerate(pixels) if count}
 
 
 def class_mask(labels: np.ndarray, label: int) -> np.ndarray:
-    """The mask of one class, 0, 1 and 255; pixels of all other classes are background."""
+    """Mark one class by 1, borders by 255; all other classes are background."""
     mask = (labels == label + 1).astype(np.uint8)
     mask[labels == IGNORE] = IGNORE
     return mask
@@ -164,8 +163,7 @@ class Pascal5i(ItemSet):
     no pixel of a novel class, listed in base_only_foldF.txt. Training and novel classes then share
     neither a class nor an image, but there are five times fewer images than in the published one;
     shots: every class must have images for episodes of so many supports; transform: changes image
-    and mask together; download: fetch and unpack the archives that were not unpacked here before.
-    Every mask is read at the start, to know which classes it shows.
+    and mask together. Every mask is read at the start, to know which classes it shows.
     """
 
     def __init__(
@@ -175,16 +173,14 @@ class Pascal5i(ItemSet):
         split: str,
         shots: int = 1,
         transform: Transform | None = None,
-        download: bool = False,
         held_out: int = 0,
         protocol: PascalProtocol = "published",
     ):
         classes = pascal_classes()
         wanted = wanted_classes(split, len(classes), fold, held_out, "contiguous")
-        if download:
-            obtain(pascal_archives(), Path(root))
         self.tree = tree = find_tree(root)
         self._own = tree.own_masks()
+        where = str(tree.list_file("val"))
         if protocol == "val-only":
             if split == "validation" and not held_out:
                 raise ValueError(
@@ -192,14 +188,13 @@ class Pascal5i(ItemSet):
                     "to choose settings by: hold base classes out (held_out=3)"
                 )
             listed = "val" if split in ("novel", "test") else f"base_only_fold{fold}"
-            where = tree.list_file(listed)
+            where = str(tree.list_file(listed))
             names = dict.fromkeys(tree.names(listed), where)
         elif split == "train":
             names = training_names(tree)
             where = f"{tree.list_file('train')} and the lists in {tree.sbd or tree.root}"
         else:
-            where = tree.list_file("val")
-            names = dict.fromkeys(tree.names("val"), where)
+            names = dict.fromkeys(tree.names("val"), tree.list_file("val"))
         masks = {name: self.mask_file(name) for name in names}
         check_files((tree.image_file(name), path) for name, path in names.items())
         check_files((masks[name], path) for name, path in names.items())

@@ -20,7 +20,7 @@ COMPRESSED, HEADER = 15, 128  # of MATLAB's format: the type of an element, the 
 
 
 def open_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A photograph as H x W x 3 uint8, lying as its mask lies, which has `size` (width, height).
+    """Read a photograph, H x W x 3 uint8, lying as its mask does, whose `size` is (width, height).
 
     EXIF may ask for a stored picture to be turned, and a mask may have been painted on either. The
     sizes decide which; where they cannot (a square, a half turn) the picture is refused.
@@ -45,7 +45,7 @@ def open_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def intact_png(path: Path) -> bytes:
-    """The bytes of a PNG whose checksums all hold (decoding alone would skip those of pixels)."""
+    """Read the bytes of a PNG whose checksums all hold (decoding alone skips those of pixels)."""
     with reading(path, "a PNG"):
         data = path.read_bytes()
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
@@ -54,7 +54,7 @@ def intact_png(path: Path) -> bytes:
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Class numbers H x W uint8 (0 background, 1..20, 255 border), from a PNG or SBD's .mat."""
+    """Read class numbers H x W uint8 (0 background, 1..20, 255 border) of a PNG or SBD's .mat."""
     matlab = optional("scipy.io", "SciPy") if path.suffix == ".mat" else None
     with reading(path, "a label map"):
         labels = _sbd_labels(path, matlab.loadmat) if matlab else _png_labels(path)
@@ -68,7 +68,7 @@ def read_label_map(path: Path) -> np.ndarray:
 
 
 def _png_labels(path: Path) -> np.ndarray:
-    """The palette's indices (VOC), or the grey levels where those are the indices (as in Aug)."""
+    """Read the palette's indices (VOC), or grey levels where they are the indices (as in Aug)."""
     data = intact_png(path)
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         # Byte 24 is the depth: Pillow stretches fewer than 8 bits of grey, and leaves a palette be.
@@ -81,7 +81,7 @@ def _png_labels(path: Path) -> np.ndarray:
 
 
 def _sbd_labels(path: Path, loadmat: Callable) -> np.ndarray:
-    """GTcls.Segmentation of SBD."""
+    """Read GTcls.Segmentation of SBD."""
     data = path.read_bytes()
     _check_mat(path, data)
     labels = loadmat(io.BytesIO(data))["GTcls"]["Segmentation"][0, 0]

@@ -1,33 +1,30 @@
-"""From a name to a data set: the benchmarks, a class folder, or Toyshop."""
+"""The data sets by name: one table that the command line, recipes and the verifier read.
+
+A new data set is one entry here, and everything else follows from it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from scl.datasets.folds import split_classes
-from scl.datasets.toyshop import NOVEL_PER_CLASS, PER_CLASS, ToyshopSet
-from scl.method.episode import Dataset
-from scl.toyshop import CLASSES, Atlas
-
-Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-NAMES = ("pascal", "coco", "fss", "folder", "toyshop")
+if TYPE_CHECKING:  # the table is read without importing what it names
+    from scl.datasets.files import Transform
+    from scl.method.episode import Dataset
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """What is trained on.
 
-    name: "pascal", "coco", "fss", "folder" or "toyshop"; root: its folder; fold: 0..3; grouping:
-    of COCO's folds; side: pixels of a training image; augment: "pfenet", "canet" or "none"; order:
-    see TrainingEpisodes; keep: decoded images on the "device", in "memory", decoded anew by a
-    "loader", or "auto", the first that fits (on the CPU the loader); canvas: pixels a side of a
-    kept image (None: the data set's largest); workers: processes of the loader; held_out: base
-    classes that training leaves out, to select a checkpoint by (0: all base classes select it, in
-    images that training does not see).
+    name: of an entry of DATA_SETS; root: its folder; fold: 0..3; grouping: of COCO's folds; side:
+    pixels of a training image; augment: "pfenet", "canet" or "none"; order: see TrainingEpisodes;
+    keep: decoded images on the "device", in "memory", decoded anew by a "loader", or "auto", the
+    first that fits (on the CPU the loader); canvas: pixels a side of a kept image (None: the data
+    set's own); workers: processes of the loader; held_out: base classes that training leaves out,
+    to select a checkpoint by (0: all base classes select it, in images that training does not see).
     """
 
     name: str = "pascal"
@@ -43,77 +40,104 @@ class DataConfig:
     held_out: int = 0
 
 
-def open_data(
-    data: DataConfig, split: str, shots: int = 1, transform: Transform | None = None
-) -> Dataset:
-    """A split of a data set: "train" (base classes), "validation" (held out) or "novel".
+@dataclass(frozen=True)
+class Entry:
+    """What the rest of the package knows of a data set.
 
-    Items are at their original size unless a transform changes them; Toyshop's scenes are composed
-    at data.side.
+    Functions are given themselves or as "module:name", which is imported when it is called.
+    open: makes a Dataset from the keywords split, shots, transform and those fields of DataConfig
+    that `takes` names; items have their original size unless the transform changes them. classes:
+    how many (None: as many as the folder holds); canvas: pixels of the longest side of its images
+    (None: the training size); folds: "needed", "optional" (without one: all classes, the split
+    "all") or "none"; composed: pixels a side by default, of images that have no size of their own.
+    verify: (Findings, root, fold or None, year); fetch: (root, archives at hand, year).
     """
-    if data.name not in NAMES:
-        raise ValueError(f"data={data.name!r}: expected one of {NAMES}")
-    if data.name == "toyshop":
-        return _toyshop(data, split)
-    if data.root is None:
-        raise ValueError(f"data={data.name!r} without a root: name its folder by --root")
-    return _BENCHMARKS[data.name](data, split, shots, transform)
+
+    open: str | Callable[..., Dataset]
+    verify: str | Callable[..., None] | None = None
+    fetch: str | Callable[..., None] | None = None
+    takes: tuple[str, ...] = ("root",)
+    classes: int | None = None
+    canvas: int | None = None
+    folds: Literal["needed", "optional", "none"] = "needed"
+    composed: int | None = None
 
 
-def _toyshop(data: DataConfig, split: str) -> ToyshopSet:
-    """Scenes as the stored tables have them: training and test scenes share no seed."""
-    parts = split_classes(len(CLASSES), data.fold, data.held_out)
-    if split == "train":
-        labels, count, seed, about = parts.base, PER_CLASS, 0, parts.base
-    else:
-        # No validation scene may show a novel class, not even standing about.
-        known = parts.base + parts.validation
-        labels, about = {"validation": (parts.validation or known, known)}.get(
-            split, (parts.novel, None)
-        )
-        count, seed = NOVEL_PER_CLASS, 1
-    return ToyshopSet(Atlas.load(), labels, count, seed, about, data.side)
+def _benchmark(name: str, opened: str, *takes: str, **known) -> Entry:
+    """Make the entry of a published benchmark, whose functions are named after it."""
+    fetch = "scl.datasets.fetch"
+    functions = f"{fetch}.verify:verify_{name}", f"{fetch}.download:fetch_{name}"
+    return Entry(f"scl.datasets.{name}:{opened}", *functions, ("root", *takes), **known)
 
 
-def _pascal(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Dataset:
-    from scl.datasets.pascal import Pascal5i
+DATA_SETS: dict[str, Entry] = {
+    "pascal": _benchmark("pascal", "Pascal5i", "fold", "held_out", classes=20, canvas=500),
+    "coco": _benchmark("coco", "Coco20i", "fold", "held_out", "grouping", classes=80, canvas=640),
+    "fss": _benchmark("fss", "FSS1000", classes=1000, canvas=224, folds="none"),
+    "folder": Entry(
+        "scl.datasets.folder:open_folder",
+        verify="scl.datasets.fetch.verify:verify_folder",
+        takes=("root", "fold", "held_out"),
+        folds="optional",
+    ),
+    "toyshop": Entry(
+        "scl.datasets.toyshop:open_toyshop",
+        takes=("fold", "held_out", "side"),
+        classes=20,
+        composed=128,
+    ),
+}
 
-    return Pascal5i(data.root, data.fold, split, shots, transform, held_out=data.held_out)
+
+def names(can: Literal["open", "verify", "fetch"] = "open") -> tuple[str, ...]:
+    """List the data sets that can be opened, verified or fetched."""
+    return tuple(name for name, entry in DATA_SETS.items() if getattr(entry, can) is not None)
 
 
-def _coco(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Dataset:
-    from scl.datasets.coco import Coco20i
-
-    return Coco20i(
-        data.root,
-        data.fold,
-        split,
-        shots,
-        transform,
-        grouping=data.grouping,
-        held_out=data.held_out,
+def overview() -> str:
+    """Say of every data set what it is and needs, for --help."""
+    return "; ".join(
+        f"{name}: {entry.classes or 'your own'} classes"
+        + (", --root" if "root" in entry.takes else "")
+        + {"needed": ", --fold", "optional": ", --fold if wanted", "none": ""}[entry.folds]
+        for name, entry in DATA_SETS.items()
     )
 
 
-def _fss(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Dataset:
-    from scl.datasets.fss import FSS1000
-
-    return FSS1000(data.root, split, shots, transform)
-
-
-def _folder(data: DataConfig, split: str, shots: int, transform: Transform | None) -> Dataset:
-    """A folder of class folders: its classes in order of name, a quarter of them novel."""
-    from scl.datasets.fss import ClassFolder
-
-    names = ClassFolder(data.root).classes
-    parts = split_classes(len(names), data.fold, data.held_out)
-    if split == "validation" and not parts.validation:
-        raise ValueError(
-            "a folder has no images apart from those that train: expected classes to select a "
-            "checkpoint by (data.held_out=1 or more), or run.select=last"
-        )
-    wanted = {"train": parts.base, "validation": parts.validation}.get(split, parts.novel)
-    return ClassFolder(data.root, [names[i] for i in wanted], shots, transform)
+def find(name: str) -> Entry:
+    """Return the entry of a data set."""
+    if name not in DATA_SETS:
+        raise ValueError(f"data={name!r}: expected one of {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
 
 
-_BENCHMARKS = {"pascal": _pascal, "coco": _coco, "fss": _fss, "folder": _folder}
+def resolve(function: str | Callable) -> Callable:
+    """Return a function of an entry, imported where "module:name" stands for it."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
+
+
+def open_data(
+    data: DataConfig, split: str, shots: int = 1, transform: Transform | None = None
+) -> Dataset:
+    """Open a split: "train" (base classes), "validation" (held out), "novel" or its own."""
+    entry = find(data.name)
+    own = {name: getattr(data, name) for name in entry.takes}
+    if own.get("root", "") is None:
+        raise ValueError(f"--data {data.name} needs --root: name its folder by --root")
+    return resolve(entry.open)(split=split, shots=shots, transform=transform, **own)
+
+
+def open_to_test(data: DataConfig, split: str, shots: int, fold: int | None) -> Dataset:
+    """Open what an evaluation asks for; without a fold, all classes where folds are optional."""
+    folds = find(data.name).folds
+    if fold is None and folds == "needed":
+        raise ValueError(f"--data {data.name} needs --fold: 0, 1, 2 or 3")
+    return open_data(data, "all" if fold is None and folds == "optional" else split, shots)
+
+
+def canvas_of(data: DataConfig) -> int:
+    """Return the pixels a side of a kept image: as configured, or as its data set has them."""
+    return data.canvas or find(data.name).canvas or data.side

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast
@@ -27,17 +26,17 @@ class Result(NamedTuple):
 
     @property
     def miou(self) -> float:
-        """mIoU in 0..1."""
+        """Compute mIoU in 0..1."""
         return mean_iou(self.counts, self.labels)
 
     @property
     def fb_iou(self) -> float:
-        """FB-IoU in 0..1."""
+        """Compute FB-IoU in 0..1."""
         return fb_iou(self.counts)
 
     @property
     def per_class(self) -> dict[int, float]:
-        """IoU in 0..1 by class index."""
+        """Compute IoU in 0..1 by class index."""
         return class_iou(self.counts, self.labels)
 
 
@@ -46,7 +45,7 @@ SWAPS = ("v_s", "shuffled", "zero")
 
 
 def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
-    """The same supports with other guiding vectors; labels: [B], class of each episode.
+    """Give supports other guiding vectors; labels: [B], class of each episode.
 
     "v_s": the plain average in every place; "shuffled": those of the next episode that shows
     another class (its own where the batch has no other); "zero": nothing at all; "exchanged": the
@@ -54,6 +53,8 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
     """
     vectors = support.vectors
     if swap == "v_s":
+        assert support.guide, "the supports of a bank have one size"
+        # [B K, d] to [B, K, 1, d], one copy for each of the n places
         plain = support.guide.v_s.unflatten(0, vectors.shape[:2]).unsqueeze(2)
         return replace(support, vectors=plain.expand_as(vectors).to(vectors.dtype))
     if swap == "zero":
@@ -78,7 +79,6 @@ def evaluate(
     fusions: Sequence[Fusion] = ("cross",),
     wrong: int = 0,
     batch: int = 10,
-    progress: bool = False,
     swap: str | None = None,
     precision: Precision = "auto",
 ) -> dict[str, Result]:
@@ -91,15 +91,15 @@ def evaluate(
     was_training, device = model.training, bank.masks.device
     model.eval()
     counts: dict[str, list[torch.Tensor]] = {fusion: [] for fusion in fusions}
-    starts = range(0, len(episodes), batch)
-    for start in tqdm(starts, desc="episodes", disable=not progress, leave=False):
+    for start in range(0, len(episodes), batch):
         b = bank.batch(episodes[start : start + batch], wrong)
+        height, width = b.query_masks.shape[-2:]
         with autocast(device, precision):
             support = model.condition(b.support, b.support_masks)
             if swap is not None:
                 support = swap_vectors(support, b.labels, swap)
             for fusion in fusions:
-                done = model.segment(support, b.query, fusion, tuple(b.query_masks.shape[-2:]))
+                done = model.segment(support, b.query, fusion, (height, width))
                 counts[fusion].append(count_pixels(done.mask, b.query_masks))
     model.train(was_training)
     labels = np.array([e.label for e in episodes])
@@ -113,11 +113,10 @@ def choose_threshold(
     backbone: Backbone,
     bank: FeatureBank,
     episodes: Sequence[EpisodeIndex],
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> tuple[float, dict[float, float]]:
-    """The threshold with the best mIoU on these episodes (of base classes), and all mIoUs."""
+    """Find the threshold with the best mIoU on these episodes (of base classes), and all mIoUs."""
     mious = {
         t: evaluate(cosine_method(backbone, t), bank, episodes, batch=50)["cross"].miou
-        for t in thresholds
+        for t in THRESHOLDS
     }
-    return max(mious, key=mious.get), mious
+    return max(mious, key=lambda t: mious[t]), mious

@@ -1,4 +1,7 @@
-"""Scores with their intervals: of one method, of a difference, of a sample, and in words."""
+"""Scores with their intervals: of one method, of a difference, of a sample, and in words.
+
+Every interval is a bootstrap of 1000 draws, and the draws are always the same.
+"""
 
 from __future__ import annotations
 
@@ -10,74 +13,66 @@ import numpy as np
 from scl.evaluation.evaluate import Result
 from scl.method.metric import interval, resample, verdict, weighted_miou
 
+Bar = tuple[float, float, float]  # value, low, high
 
-def score_with_interval(result: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU in percent and its 95 % interval over episodes (value, low, high)."""
-    draws = resample(len(result.labels), np.random.default_rng(seed))
+
+def score_with_interval(result: Result) -> Bar:
+    """Compute mIoU in percent and its 95 % interval over episodes."""
+    draws = resample(len(result.labels), np.random.default_rng(0))
     low, high = interval(weighted_miou(result.counts, result.labels, draws))
     return 100 * result.miou, 100 * low, 100 * high
 
 
-def gain_with_interval(a: Result, b: Result, seed: int = 0) -> tuple[float, float, float]:
-    """mIoU of a minus that of b over the same episodes, in percent, with its interval."""
-    draws = resample(len(a.labels), np.random.default_rng(seed))
+def gain_with_interval(a: Result, b: Result) -> Bar:
+    """Subtract the mIoU of b from that of a over the same episodes, in percent."""
+    draws = resample(len(a.labels), np.random.default_rng(0))
     boot = [weighted_miou(r.counts, r.labels, draws) for r in (a, b)]
     low, high = interval(boot[0] - boot[1])
     return 100 * (a.miou - b.miou), 100 * low, 100 * high
 
 
-def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The mean of a sample, and its 95 % interval by drawing the sample again (bootstrap)."""
-    sample = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(len(sample), size=(1000, len(sample)))
-    return (float(sample.mean()), *interval(sample[draws].mean(axis=1)))
+def mean_with_interval(values: Sequence[float]) -> Bar:
+    """Average a sample; its interval comes from drawing the sample again."""
+    boot = _means(np.asarray(values, float), np.random.default_rng(0))
+    return (float(np.mean(values)), *interval(boot))
 
 
-def gap_with_interval(
-    a: Sequence[float], b: Sequence[float], seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of one sample minus that of another, unpaired, with its 95 % bootstrap interval."""
-    generator, drawn = np.random.default_rng(seed), []
-    first, second = np.asarray(a, float), np.asarray(b, float)
-    for sample in (first, second):
-        draws = generator.integers(len(sample), size=(1000, len(sample)))
-        drawn.append(sample[draws].mean(axis=1))
-    return (float(first.mean() - second.mean()), *interval(drawn[0] - drawn[1]))
+def gap_with_interval(a: Sequence[float], b: Sequence[float]) -> Bar:
+    """Subtract the mean of b from that of a, two samples that are not paired."""
+    generator, samples = np.random.default_rng(0), [np.asarray(x, float) for x in (a, b)]
+    first, second = (_means(sample, generator) for sample in samples)
+    return (float(samples[0].mean() - samples[1].mean()), *interval(first - second))
 
 
-def widen(
-    bar: tuple[float, float, float], noise: float, level: float = 1.96
-) -> tuple[float, float, float]:
-    """An interval over episodes, made wide enough for another seed, too.
+def _means(sample: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Average 1000 draws of a sample, with replacement: [1000]."""
+    return sample[generator.integers(len(sample), size=(1000, len(sample)))].mean(axis=1)
 
-    bar: (value, low, high); noise: standard deviation over seeds (scl.study.scores.seed_noise).
+
+def widen(bar: Bar, noise: float, level: float = 1.96) -> Bar:
+    """Make an interval over episodes wide enough for another seed, too.
+
+    noise: standard deviation over seeds (scl.study.scores.seed_noise).
     """
     value, low, high = bar
-    return (
-        value,
-        value - math.hypot(value - low, level * noise),
-        value + math.hypot(high - value, level * noise),
-    )
+    ends = (math.hypot(value - low, level * noise), math.hypot(high - value, level * noise))
+    return value, value - ends[0], value + ends[1]
 
 
 def in_words(name: str, value: float, low: float, high: float) -> str:
-    """A difference, its interval, and whether it shows."""
+    """Say a difference, its interval, and whether it shows."""
     return conclude(name, (value, low, high), "higher", "lower")
 
 
 def conclude(
-    name: str,
-    gap: tuple[float, float, float],
-    higher: str,
-    lower: str,
-    unclear: str = "no difference shown",
+    name: str, gap: Bar, higher: str, lower: str, unclear: str = "no difference shown"
 ) -> str:
-    """A difference (value, low, high), and the sentence that its interval allows."""
+    """Say a difference and the sentence that its interval allows."""
     value, low, high = gap
     said = {"higher": higher, "lower": lower}.get(verdict(low, high), unclear)
     return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {said}"
 
 
-def table_of(results: Mapping[str, Result], seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """Name to mIoU with its interval, as scl.course.draw.whiskers takes it."""
-    return {name: score_with_interval(result, seed) for name, result in results.items()}
+def table_of(results: Mapping[str, Result]) -> dict[str, Bar]:
+    """Score results by name, with intervals, as scl.course.draw.whiskers takes them."""
+    return {name: score_with_interval(result) for name, result in results.items()}

@@ -11,6 +11,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
 )  # fmt: skip
 FOUND, LOST, TRUTH, PREDICTED = BLUE, ORANGE, GREEN, PURPLE
 DIMMED = 0.4  # brightness of white outside a region
+TINT = 0.6  # share of the colour inside one
 
 
 def rgb(colour: str) -> np.ndarray:
@@ -24,9 +25,7 @@ def grow(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(cells)[rows][:, columns]
 
 
-def overlay(
-    image: np.ndarray, regions: Mapping[str, np.ndarray], strength: float = 0.6
-) -> np.ndarray:
+def overlay(image: np.ndarray, regions: Mapping[str, np.ndarray]) -> np.ndarray:
     """Tint and outline regions of an image; the rest turns to dim grey.
 
     image: H x W x 3 uint8; regions: colour ("#RRGGBB") to a boolean mask of any size.
@@ -37,14 +36,14 @@ def overlay(
     out = np.repeat(grey, 3, axis=2)
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
-        tinted = (1 - strength) * image + strength * rgb(colour)
+        tinted = (1 - TINT) * image + TINT * rgb(colour)
         out = np.where(inside[..., None], tinted, out)
         out[edge_of(inside)] = rgb(colour) * 0.5 + 127
     return out.clip(0, 255).astype(np.uint8)
 
 
 def edge_of(inside: np.ndarray) -> np.ndarray:
-    """Pixels of a region that touch what is outside it."""
+    """Find the pixels of a region that touch what is outside it."""
     padded = np.pad(inside, 1, mode="edge")
     core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return inside & ~core

@@ -15,14 +15,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scl.datasets.files import reading
-from scl.datasets.fit import Fit, as_taken
-from scl.datasets.photos import open_image, open_mask
-from scl.device import autocast, device_of, pick_device
+from scl.datasets.fit import Fit, shrink
+from scl.datasets.photos import read_image, read_pair
+from scl.device import pick_device
 from scl.evaluation.overlay import PREDICTED, overlay
-from scl.evaluation.protocol import ready
+from scl.evaluation.protocol import ProtocolConfig, find, ready, show
 from scl.files import write_atomically
-from scl.method.losses import likelier
 from scl.method.scl import SCL, Fusion, Support
 
 LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement
@@ -33,7 +31,7 @@ AGREEMENT, SHARE = 0.4, 0.3
 
 
 def split_pair(text: str) -> tuple[Path, Path]:
-    """IMAGE:MASK as two files; names may hold colons, as those of Windows drives do."""
+    """Split IMAGE:MASK into two files; names may hold colons, as those of Windows drives do."""
     places = [i for i, letter in enumerate(text) if letter == ":"]
     pairs = [(Path(text[:i]), Path(text[i + 1 :])) for i in places if text[:i] and text[i + 1 :]]
     whole = [pair for pair in pairs if all(path.is_file() for path in pair)]
@@ -50,47 +48,29 @@ def split_pair(text: str) -> tuple[Path, Path]:
 # ---------------------------------------------------------------------- one object
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A photograph, upright as its camera says, H x W x 3 uint8."""
+def read_query(path: Path) -> np.ndarray:
+    """Read a photograph, upright as its camera says, H x W x 3 uint8."""
     if not path.exists():
         raise ValueError(f"{path} is missing: expected a picture")
-    with reading(path, "a picture", REPLACE):
-        return np.asarray(open_image(path, "RGB"))
+    return read_image(path, "RGB", REPLACE)
 
 
 def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
-    """A photograph and the mask painted on it (white is the object), at network size."""
-    pixels = read_image(image)
-    with reading(mask, "a mask", REPLACE):
-        labels = np.asarray(open_mask(mask, pixels.shape[1::-1])) > 127
-    if not labels.any():
-        raise ValueError(f"{mask} shows no object: paint it white (255) on black")
-    return fit.to_network(pixels, labels.astype(np.uint8))
-
-
-def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Support:
-    """Read K supports, (photograph, mask) each and of any sizes, once for all queries."""
-    read = [read_support(image, mask, fit) for image, mask in pairs]
-    device = device_of(model)
-    images = [as_taken(image.to(device), model.backbone) for image, _ in read]
-    with torch.inference_mode(), autocast(device):
-        return model.condition(images, [mask.to(device) for _, mask in read])
+    """Read a photograph and the mask painted on it (white is the object), at network size."""
+    return fit.to_network(*read_pair(image, mask, REPLACE))
 
 
 def find_object(
-    model: SCL, support: Support, image: np.ndarray, fit: Fit, fusion: Fusion = "cross"
+    model: SCL, support: Support, image: np.ndarray, config: ProtocolConfig
 ) -> np.ndarray:
-    """Where the object is in an image, H x W x 3 uint8: [H, W] of true and false."""
-    device = device_of(model)
-    query = as_taken(fit.to_network(image)[0].to(device), model.backbone)
-    with torch.inference_mode(), autocast(device):
-        found = model.segment(support, query[None], fusion)
-        logits = fit.logits_back(found.fused_logits[0], image.shape[:2])
-    return likelier(logits).bool().cpu().numpy()
+    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false."""
+    query, (height, width, _) = config.fit.to_network(image)[0], image.shape
+    (found,) = find(model, support, query[None], [(height, width)], config)
+    return found.bool().cpu().numpy()
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
-    """The support that disagrees with all others while these agree: its mask may be wrong.
+    """Find a support that disagrees with all others while these agree: its mask may be wrong.
 
     mutual: [K, K], IOU of support i predicted under support k (Eq. 15). With two supports nobody
     could tell which is to blame, and where the others do not agree either (mean IOU below 0.4),
@@ -155,23 +135,26 @@ def predict_files(
     fit, targets = fit or Fit(), name_outputs(queries, out)
     inputs = [path for pair in supports for path in pair] + list(targets)
     _check_outputs([path for pair in targets.values() for path in pair], inputs, overwrite)
-    support = condition_on(ready(model, pick_device(device)), supports, fit)
-    report = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
+    config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit)
+    shown = [read_support(image, mask, fit) for image, mask in supports]
+    ready(model, pick_device(device))
+    support = show(model, [image for image, _ in shown], [mask for _, mask in shown])
+    made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
     bar = tqdm(targets.items(), desc="queries", disable=not progress)
     for query, (mask, view) in bar:
         try:
-            image = read_image(query)
-            found = find_object(model, support, image, fit, fusion)
+            image = read_query(query)
+            found = find_object(model, support, image, config)
             write_found(image, found, mask, view)
-            report.done.append(Predicted(query, mask, view, float(found.mean())))
+            made.done.append(Predicted(query, mask, view, float(found.mean())))
         except (ValueError, OSError) as error:
             named = "" if str(query) in str(error) else f"{query}: "
-            report.failed[query] = f"{named}{error}"
-    return report
+            made.failed[query] = f"{named}{error}"
+    return made
 
 
 def name_outputs(queries: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Each query, once, to its mask and overlay in `out`, named after it.
+    """Name a mask and an overlay in `out` after each query, which counts once.
 
     Queries of one name are told apart by their folders, or else by their endings.
     """
@@ -191,7 +174,7 @@ def name_outputs(queries: Sequence[Path], out: Path) -> dict[Path, tuple[Path, P
 
 
 def _clashing(stems: Mapping[Path, str]) -> list[Path]:
-    """The paths whose names would meet; some file systems do not tell A from a."""
+    """Find the paths whose names would meet; some file systems do not tell A from a."""
     count = Counter(stem.casefold() for stem in stems.values())
     return [path for path, stem in stems.items() if count[stem.casefold()] > 1]
 
@@ -212,22 +195,21 @@ def write_found(image: np.ndarray, found: np.ndarray, mask: Path, view: Path) ->
     """Write a mask [H, W], black and white, and an overlay on its image [H, W, 3] uint8."""
     picture = Image.fromarray(found.astype(np.uint8) * 255)
     write_atomically(mask, lambda path: picture.save(path, "PNG"))
-    small = Image.fromarray(image)
-    small.thumbnail((LARGEST_OVERLAY, LARGEST_OVERLAY))
-    tinted = Image.fromarray(overlay(np.asarray(small), {PREDICTED: found}))
+    small, region = shrink(image, found.astype(np.uint8), LARGEST_OVERLAY)
+    tinted = Image.fromarray(overlay(small, {PREDICTED: region}))
     write_atomically(view, lambda path: tinted.save(path, "JPEG", quality=88))
 
 
-def describe(report: Predictions, supports: Sequence[tuple[Path, Path]]) -> str:
-    """What was written and how far the supports agree, for people."""
+def describe(made: Predictions, supports: Sequence[tuple[Path, Path]]) -> str:
+    """Say what was written and how far the supports agree, for people."""
     lines = []
     if len(supports) > 1:
         lines.append("confidence of the supports (Eq. 16), 0 to 1:")
         names = [str(image) for image, _ in supports]
-        lines += [f"  {s:.2f}  {name}" for s, name in zip(report.scores, names, strict=True)]
-        if report.odd is not None:
-            lines.append(f"{names[report.odd]} fits none of the others: look at its mask")
-    for query, mask, _, share in report.done:
+        lines += [f"  {s:.2f}  {name}" for s, name in zip(made.scores, names, strict=True)]
+        if made.odd is not None:
+            lines.append(f"{names[made.odd]} fits none of the others: look at its mask")
+    for query, mask, _, share in made.done:
         found = f"{100 * share:.1f} % of it is the object" if share else "nothing found"
         lines.append(f"{query}: {found}, {mask}")
     return "\n".join(lines)

@@ -9,33 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from tqdm.auto import tqdm
 
-from scl.datasets.fit import Fit, as_taken
-from scl.device import autocast, gathered, pick_device
-from scl.evaluation.evaluate import Result
-from scl.files import versions, write_atomically, write_json
+from scl.datasets.fit import Fit, Size, as_taken
+from scl.device import autocast, device_of, gathered, pick_device
+from scl.evaluation.counts import COLUMNS, CountFile, difference
+from scl.evaluation.episode_list import Episodes, plain_rows
+from scl.evaluation.record import make_record
+from scl.files import versions, write_json
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
 from scl.method.losses import likelier
-from scl.method.metric import class_iou, count_pixels, interval, resample, weighted_miou
-from scl.method.scl import SCL, Fusion
+from scl.method.metric import count_pixels
+from scl.method.scl import SCL, Fusion, Support
 from scl.models.checkpoint import weights_digest
-
-Episodes = Mapping[int, Sequence[EpisodeIndex]]  # by seed
-COLUMNS = 5  # the four of scl.method.metric.count_pixels, and the pixels of the object
 
 
 @dataclass(frozen=True)
@@ -63,93 +61,10 @@ class ProtocolConfig:
             raise ValueError(f"fusion={self.fusion!r}: expected one of {get_args(Fusion)}")
 
 
-# ------------------------------------------------------------------- episodes
-
-
 def draw_episodes(dataset: Dataset, config: ProtocolConfig) -> dict[int, list[EpisodeIndex]]:
-    """The episodes of every seed; each depends on (seed, its place) alone."""
+    """Draw the episodes of every seed; each depends on (seed, its place) alone."""
     sampler = EpisodeSampler(dataset, config.shots)
     return {seed: sampler.fixed(config.episodes, seed) for seed in config.seeds}
-
-
-def item_name(dataset: Dataset, index: int) -> str:
-    """What an item is called, wherever its data set lies: the file names of its sources."""
-    sources = dataset.sources(index)
-    names = (Path(s).name if isinstance(s, str) else "-".join(map(str, s)) for s in sources)
-    return "+".join(sorted(names))
-
-
-def _rows(dataset: Dataset, episodes: Episodes) -> list[dict]:
-    """Episodes as plain values: the class, and place and name of every image."""
-
-    def entry(index: int) -> list:
-        return [index, item_name(dataset, index)]
-
-    return [
-        {
-            "seed": seed,
-            "class": dataset.classes[e.label],
-            "query": entry(e.query),
-            "supports": [entry(i) for i in e.supports],
-        }
-        for seed, some in episodes.items()
-        for e in some
-    ]
-
-
-def write_episodes(path: str | Path, dataset: Dataset, episodes: Episodes) -> Path:
-    """Write episodes to a JSON file, one a line, to be replayed by read_episodes."""
-    path = Path(path)
-    rows = ",\n".join(json.dumps(row) for row in _rows(dataset, episodes))
-    text = f'{{"items": {len(dataset.labels)}, "episodes": [\n{rows}\n]}}\n'
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return path
-
-
-def read_episodes(path: str | Path, dataset: Dataset) -> dict[int, list[EpisodeIndex]]:
-    """The episodes of a file, by seed; a file that does not fit the data set is refused."""
-    episodes: dict[int, list[EpisodeIndex]] = {}
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["episodes"]
-        for place, row in enumerate(rows):
-            episode = _episode(dataset, row, f"{path}, episode {place}")
-            episodes.setdefault(int(row["seed"]), []).append(episode)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path} is no list of episodes ({type(error).__name__}: {error}): expected a file "
-            "that --write-episodes wrote"
-        ) from None
-    shapes = {(len(e.supports), len(some)) for some in episodes.values() for e in some}
-    if len(shapes) != 1 or min(shapes)[0] < 1:
-        raise ValueError(
-            f"{path} holds seeds and episodes of {sorted(shapes)} (supports, episodes a seed): "
-            "expected as many in all"
-        )
-    return episodes
-
-
-def _episode(dataset: Dataset, row: dict, where: str) -> EpisodeIndex:
-    """One episode of a file, every image compared with the data set's."""
-    if row["class"] not in dataset.classes:
-        raise ValueError(f"{where} is of class {row['class']!r}, which this data set has not")
-    label, places = dataset.classes.index(row["class"]), []
-    for index, name in (row["query"], *row["supports"]):
-        here = None
-        if 0 <= index < len(dataset.labels) and dataset.labels[index] == label:
-            here = item_name(dataset, index)
-        if here != name:
-            found = "none of that class" if here is None else here
-            raise ValueError(
-                f"{where} has {name} of class {row['class']!r} at place {index}, and this data "
-                f"set {found}: expected the same list of images; evaluate on the data set, fold "
-                "and split that it was written for, or write the episodes anew"
-            )
-        places.append(index)
-    if len(set(places)) < len(places):
-        raise ValueError(f"{where} uses an image twice: expected a query and other supports")
-    return EpisodeIndex(places[0], tuple(places[1:]), label)
 
 
 # -------------------------------------------------------------- what is evaluated
@@ -158,13 +73,13 @@ def _episode(dataset: Dataset, row: dict, where: str) -> EpisodeIndex:
 def describe(
     model: SCL, dataset: Dataset, config: ProtocolConfig, episodes: Episodes, device: torch.device
 ) -> dict:
-    """Everything that decides the counts, as plain values: two evaluations alike give the same."""
+    """Gather what decides the counts, as plain values: two evaluations alike give the same."""
     parts = ("rules", "guidance", "iterations", "zooms")
     layers = {name: _settings(module) for name, module in model.named_modules()}
     described = {
         "protocol": asdict(config),
         "data": {"kind": type(dataset).__name__, "items": len(dataset.labels)},
-        "episodes": _digest(_rows(dataset, episodes)),
+        "episodes": _digest(plain_rows(dataset, episodes)),
         "model": {name: _plain(getattr(model, name)) for name in parts}
         | {"head": _settings(model.head), "backbone": _settings(model.backbone)}
         | {"layers": _digest(layers)},
@@ -178,113 +93,18 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _plain(value: object) -> object:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+def _plain(value: Any) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _settings(module: nn.Module) -> dict:
-    """The kind of a module and what it was built with, such as the scales of a pyramid."""
+def _settings(module: object) -> dict:
+    """Describe a module: its kind and what it was built with, such as the scales of a pyramid."""
     plain = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in sorted(vars(module).items())
         if isinstance(value, (bool, int, float, str, tuple)) and not name.startswith("_")
     }
     return {"kind": type(module).__name__} | {k: v for k, v in plain.items() if k != "training"}
-
-
-def difference(found: object, expected: object, name: str = "") -> str | None:
-    """The first place where two descriptions differ, in words; None if they are the same."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted({*found, *expected}):
-            place = f"{name}.{key}" if name else key
-            unlike = difference(found.get(key), expected.get(key), place)
-            if unlike:
-                return unlike
-        return None
-    return None if found == expected else f"{name} was {found!r} and is now {expected!r}"
-
-
-# ---------------------------------------------------------------- counts on disk
-
-
-class Kept:
-    """The counts of episodes on disk: a line that says of what, then a row for each episode.
-
-    out: the record to be; parts lie beside it, one for each process that shares the evaluation.
-    """
-
-    def __init__(self, out: Path | None, described: dict, shard: tuple[int, int]):
-        self.out, self.described, self.shard = out, described, shard
-        rank, world = shard
-        ending = ".part" if world == 1 else f".part-{rank}-of-{world}"
-        self.path = None if out is None else out.with_name(out.name + ending)
-
-    def parts(self) -> list[Path]:
-        """The files of all processes, of earlier ones too."""
-        if self.out is None or not self.out.parent.is_dir():
-            return []
-        form = re.compile(re.escape(self.out.name) + r"\.part(-\d+-of-\d+)?")
-        return [path for path in sorted(self.out.parent.iterdir()) if form.fullmatch(path.name)]
-
-    def read(self) -> dict[int, list[int]]:
-        """Episode to its row of counts, from all parts; parts of anything else are refused."""
-        rows: dict[int, list[int]] = {}
-        for path in self.parts():
-            rows.update(_read_part(path, self.described))
-        return rows
-
-    def begin(self, rows: Mapping[int, Sequence[int]]) -> None:
-        """Start this process's part with the rows it has, whatever a killed one left behind."""
-        if self.path is None:
-            return
-        lines = [json.dumps(self.described), *(_line(i, row) for i, row in rows.items())]
-        text = "".join(f"{line}\n" for line in lines)
-        write_atomically(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-    def add(self, rows: Mapping[int, Sequence[int]]) -> None:
-        """Append rows, handed to the system before this returns."""
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write("".join(f"{_line(i, row)}\n" for i, row in rows.items()))
-
-    def remove(self) -> None:
-        """The record is written: the parts are not needed any more."""
-        for path in self.parts():
-            path.unlink(missing_ok=True)
-
-
-def _line(index: int, row: Sequence[int]) -> str:
-    return json.dumps([index, *row])
-
-
-def _read_part(path: Path, described: dict) -> dict[int, list[int]]:
-    """The whole rows of a part; what was cut off, or never reached the disk, is left out."""
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # behind the last newline, a row was cut off
-    except FileNotFoundError:  # another process has written the record meanwhile
-        return {}
-    rows: dict[int, list[int]] = {}
-    for place, line in enumerate(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        if place == 0:
-            _check_part(path, value, described)
-        elif isinstance(value, list) and [type(n) for n in value] == [int] * (COLUMNS + 1):
-            rows[value[0]] = value[1:]
-        else:
-            break
-    return rows
-
-
-def _check_part(path: Path, found: object, described: dict) -> None:
-    unlike = difference(found, described) if isinstance(found, dict) else "it is no such file"
-    if unlike:
-        raise ValueError(
-            f"{path} was begun by another evaluation ({unlike}): repeat that one to finish it, "
-            "remove the file, or choose another --out"
-        )
 
 
 # ---------------------------------------------------------------------- counting
@@ -314,29 +134,46 @@ def read_task(dataset: Dataset, episode: EpisodeIndex, fit: Fit) -> Task:
 def count_tasks(
     model: SCL, tasks: Sequence[Task], config: ProtocolConfig, device: torch.device
 ) -> list[list[int]]:
-    """The row of counts of each episode; those of one size go through the model together."""
+    """Count the pixels of each episode; those of one size go through the model together."""
     shapes = {(*(x.shape for x in t.images), t.query.shape) for t in tasks}
-    if len(tasks) > 1 and len(shapes) > 1:
+    if len(shapes) > 1:
         return [row for task in tasks for row in count_tasks(model, [task], config, device)]
-
-    def taken(images: Iterable[Tensor]) -> Tensor:
-        return as_taken(torch.stack(list(images)).to(device, non_blocking=True), model.backbone)
-
-    images = [taken(column) for column in zip(*(t.images for t in tasks), strict=True)]
-    masks = [torch.stack(c).to(device) for c in zip(*(t.masks for t in tasks), strict=True)]
-    with autocast(device):
-        support = model.condition(images, masks)
-        found = model.segment(support, taken(t.query for t in tasks), config.fusion)
+    images = [torch.stack(column) for column in zip(*(t.images for t in tasks), strict=True)]
+    masks = [torch.stack(column) for column in zip(*(t.masks for t in tasks), strict=True)]
+    support, queries = show(model, images, masks), torch.stack([t.query for t in tasks])
+    sizes = [(t.truth.shape[0], t.truth.shape[1]) for t in tasks]
     rows = []
-    for logits, task in zip(found.fused_logits, tasks, strict=True):
-        truth = task.truth.to(device)[None]
-        predicted = likelier(config.fit.logits_back(logits, truth.shape[1:]))[None]
-        rows.append([*count_pixels(predicted, truth)[0].tolist(), int((truth == 1).sum())])
+    for found, task in zip(find(model, support, queries, sizes, config), tasks, strict=True):
+        truth = task.truth.to(device)
+        counts = count_pixels(found[None], truth[None])[0].tolist()
+        rows.append([*counts, int((truth == 1).sum())])
     return rows
 
 
+@torch.inference_mode()
+def show(model: SCL, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Support:
+    """Condition a model on K supports of any sizes: images [3, h, w] or [B, 3, h, w], in 0..1."""
+    device = device_of(model)
+    taken = [as_taken(image.to(device, non_blocking=True), model.backbone) for image in images]
+    with autocast(device):
+        return model.condition(taken, [mask.to(device) for mask in masks])
+
+
+@torch.inference_mode()
+def find(
+    model: SCL, support: Support, queries: Tensor, sizes: Sequence[Size], config: ProtocolConfig
+) -> list[Tensor]:
+    """Segment B queries [B, 3, S, S] in 0..1; their masks [H, W] have the original sizes."""
+    device = device_of(model)
+    taken = as_taken(queries.to(device, non_blocking=True), model.backbone)
+    with autocast(device):
+        found = model.segment(support, taken, config.fusion)
+    back = config.fit.logits_back
+    return [likelier(back(z, s)) for z, s in zip(found.fused_logits, sizes, strict=True)]
+
+
 def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
-    """load(job) for every job in order; threads read while the model is busy with earlier ones."""
+    """Yield load(job) in order; threads read while the model is busy with earlier ones."""
     if workers < 1:
         yield from map(load, jobs)
         return
@@ -351,104 +188,86 @@ def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
 
 
 def ready(model: SCL, device: torch.device) -> SCL:
-    """The model on a device, in evaluation mode; channels-last on CUDA."""
+    """Move the model to a device, in evaluation mode; channels-last on CUDA."""
     model.to(device).eval()
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
-
-
-def _bar(total: int, done: int, hidden: bool) -> tqdm:
-    """Progress in episodes; in a log file, where every state stays, only now and then."""
-    seconds = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(
-        total=total, initial=done, desc="episodes", disable=hidden, mininterval=seconds, miniters=1
-    )
-
-
-class Tally:
-    """The running mIoU: sums of intersections and unions by class."""
-
-    def __init__(self) -> None:
-        self.sums: dict[int, np.ndarray] = {}
-
-    def add(self, label: int, row: Sequence[int]) -> None:
-        """One more episode of a class."""
-        self.sums[label] = self.sums.get(label, 0) + np.asarray(row[:2])
-
-    @property
-    def miou(self) -> float:
-        """mIoU in 0..1 so far."""
-        return float(np.mean([i / max(u, 1) for i, u in self.sums.values()] or [0.0]))
 
 
 # --------------------------------------------------------------------- evaluation
 
 
+@dataclass
 class Evaluation:
     """What one process counts.
 
     flat: the episodes of all seeds in turn; own: the places of those that this process takes;
-    rows: place to counts, of those that are known; kept: where rows are kept.
+    rows: place to counts, of those that are known; file: where rows are kept.
     """
 
-    def __init__(
-        self,
-        model: SCL,
-        dataset: Dataset,
-        config: ProtocolConfig,
-        flat: Sequence[EpisodeIndex],
-        device: torch.device,
-        kept: Kept,
-    ):
-        self.model, self.dataset, self.config = ready(model, device), dataset, config
-        self.flat, self.device, self.kept = flat, device, kept
-        rank, world = kept.shard
-        self.own = range(len(flat))[rank::world]
-        self.rows = {i: row for i, row in kept.read().items() if i in self.own}
+    model: SCL
+    dataset: Dataset
+    config: ProtocolConfig
+    flat: Sequence[EpisodeIndex]
+    device: torch.device
+    file: CountFile
+
+    def __post_init__(self) -> None:
+        rank, world = self.file.shard
+        self.own = range(len(self.flat))[rank::world]
+        self.rows = {i: row for i, row in self.file.read().items() if i in self.own}
 
     def count(self, batch: int, workers: int, progress: bool) -> None:
         """Count the episodes that are missing, and keep their rows as they come."""
         chunks = [self.own[i : i + batch] for i in range(0, len(self.own), batch)]
         # A chunk that was cut is counted as a whole again, so that a batch is always the same.
         left = [chunk for chunk in chunks if not self.rows.keys() >= set(chunk)]
-        done, hidden = len(self.rows), not progress or self.kept.shard[0] > 0
-        self.kept.begin(self.rows)
+        self.file.begin(self.rows)
         try:
-            with _bar(len(self.own), done, hidden) as bar:
-                self._count(left, ahead(self._read, left, workers), bar)
+            with self._bar(hidden=not progress or self.file.shard[0] > 0) as bar:
+                totals = np.zeros((len(self.dataset.classes), 2))
+                self._add(self.rows, totals, bar)
+                for chunk, tasks in zip(left, ahead(self._read, left, workers), strict=True):
+                    counts = count_tasks(self.model, tasks, self.config, self.device)
+                    found = zip(chunk, counts, strict=True)
+                    new = {i: row for i, row in found if i not in self.rows}
+                    self.file.add(new)
+                    self.rows.update(new)
+                    self._add(new, totals, bar)
+                    bar.update(len(new))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_go_on()) from None
+
+    def _bar(self, hidden: bool) -> tqdm:
+        """Show progress in episodes; in a log file, where every state stays, only now and then."""
+        often = {"mininterval": 0.1 if sys.stderr.isatty() else 10, "miniters": 1}
+        done, total = len(self.rows), len(self.own)
+        return tqdm(desc="episodes", initial=done, total=total, disable=hidden, **often)
+
+    def _add(self, rows: dict[int, list[int]], totals: np.ndarray, bar: tqdm) -> None:
+        """Add counts to the totals [classes, 2] of each class, and show the mIoU so far."""
+        for place, (intersection, union, *_) in rows.items():
+            totals[self.flat[place].label] += intersection, union
+        seen = totals[totals[:, 1] > 0]
+        if len(seen):
+            bar.set_postfix_str(f"mIoU {100 * (seen[:, 0] / seen[:, 1]).mean():.1f}", refresh=False)
 
     def _read(self, chunk: Iterable[int]) -> list[Task]:
         return [read_task(self.dataset, self.flat[i], self.config.fit) for i in chunk]
 
-    def _count(self, chunks: Iterable[range], read: Iterable[list[Task]], bar: tqdm) -> None:
-        tally = Tally()
-        for index, row in self.rows.items():
-            tally.add(self.flat[index].label, row)
-        for chunk, tasks in zip(chunks, read, strict=True):
-            counts = count_tasks(self.model, tasks, self.config, self.device)
-            new = {i: row for i, row in zip(chunk, counts, strict=True) if i not in self.rows}
-            self.kept.add(new)
-            self.rows.update(new)
-            for index, row in new.items():
-                tally.add(self.flat[index].label, row)
-            bar.set_postfix_str(f"mIoU {100 * tally.miou:.1f}", refresh=False)
-            bar.update(len(new))
-
     def _how_to_go_on(self) -> str:
         state = f"interrupted after {len(self.rows)} of {len(self.own)} episodes"
-        if self.kept.path is None:
+        if self.file.path is None:
             return f"{state}; without a file to write to, nothing is kept"
-        return f"{state}, kept in {self.kept.path}: the same command goes on from there"
+        return f"{state}, kept in {self.file.path}: the same command goes on from there"
 
     def all_rows(self) -> np.ndarray | None:
-        """The counts of all processes, [E, 5]; None if others have not finished."""
+        """Gather the counts of all processes, [E, 5]; None if others have not finished."""
         if _distributed():
             counts = torch.zeros(len(self.flat), COLUMNS, dtype=torch.int64)
             for index, row in self.rows.items():
                 counts[index] = torch.tensor(row)
             return gathered(counts, self.device).numpy()
-        rows = self.rows if len(self.own) == len(self.flat) else self.kept.read()
+        rows = self.rows if len(self.own) == len(self.flat) else self.file.read()
         if len(rows) < len(self.flat):
             return None
         return np.array([rows[index] for index in range(len(self.flat))], np.int64)
@@ -484,18 +303,18 @@ def evaluate_protocol(
     if out is not None and out.exists():
         return _finished(out, described)
     flat = [e for seed in config.seeds for e in episodes[seed]]
-    kept = Kept(out, described, shard)
-    work = Evaluation(model, dataset, config, flat, device, kept)
+    file = CountFile(out, described, shard)
+    work = Evaluation(ready(model, device), dataset, config, flat, device, file)
     work.count(batch, workers, progress)
     rows = work.all_rows()
     if rows is None:
         return None
-    record = make_record(rows, flat, dataset.classes, config)
+    record = make_record(rows, flat, dataset.classes, config.seeds)
     record |= {"evaluated": described, "versions": versions(), "device": device.type}
     record["seconds"] = round(time.perf_counter() - started, 1)
     if out is not None and (shard[0] == 0 or not _distributed()):
         write_json(out, record)
-        kept.remove()
+        file.remove()
     return record
 
 
@@ -519,12 +338,10 @@ def _distributed() -> bool:
 
 
 def _checked_shard(shard: tuple[int, int] | None, out: object) -> tuple[int, int]:
-    """Which process this is, of how many."""
-    if shard is None:
-        if not _distributed():
-            return 0, 1
+    """Say which process this is, of how many."""
+    if shard is None and _distributed():
         return distributed.get_rank(), distributed.get_world_size()
-    rank, world = shard
+    rank, world = shard or (0, 1)
     if not 0 <= rank < world:
         raise ValueError(f"shard={shard!r}: expected (rank, world) with 0 <= rank < world")
     if world > 1 and out is None and not _distributed():
@@ -533,7 +350,7 @@ def _checked_shard(shard: tuple[int, int] | None, out: object) -> tuple[int, int
 
 
 def _finished(out: Path, described: dict) -> dict:
-    """The record that is there already, if it is of the same evaluation."""
+    """Read the record that is there already, if it is of the same evaluation."""
     try:
         record = json.loads(out.read_text(encoding="utf-8"))
         unlike = difference(record["evaluated"], described)
@@ -545,98 +362,3 @@ def _finished(out: Path, described: dict) -> dict:
             "--out"
         )
     return record
-
-
-# ------------------------------------------------------------------------- record
-
-
-def all_foreground_counts(rows: np.ndarray) -> np.ndarray:
-    """The counts [E, 4] of a method that calls every pixel the object, from rows [E, 5]."""
-    valid, truth = rows[:, 0] + rows[:, 3], rows[:, 4]
-    return np.stack([truth, valid, np.zeros_like(truth), valid - truth], axis=1)
-
-
-def make_record(
-    rows: np.ndarray,
-    flat: Sequence[EpisodeIndex],
-    classes: Sequence[str],
-    config: ProtocolConfig,
-) -> dict:
-    """Scores in 0..1: over all seeds, of each seed, and of calling everything foreground.
-
-    rows: [E, 5], of all seeds in turn. Each episode is also listed: class, intersection and union
-    of the foreground, of the background, and pixels of the object.
-    """
-    count = config.episodes
-    labels = np.array([e.label for e in flat])
-    slices = [slice(i * count, (i + 1) * count) for i in range(len(config.seeds))]
-    results = [Result(rows[s, :4], labels[s]) for s in slices]
-    nothing = all_foreground_counts(rows)
-    listed = np.concatenate([labels[:, None], rows], axis=1).tolist()
-    seeds = {
-        str(seed): {**summary([result], classes), "episodes": listed[s]}
-        for seed, result, s in zip(config.seeds, results, slices, strict=True)
-    }
-    return {
-        **summary(results, classes),
-        "everything_is_foreground": summary([Result(nothing[s], labels[s]) for s in slices]),
-        "seeds": seeds,
-    }
-
-
-def summary(results: Sequence[Result], classes: Sequence[str] | None = None) -> dict:
-    """mIoU and FB-IoU in 0..1, means over seeds, with spread, interval and IoU by class.
-
-    spread: standard deviation over seeds (None for one); interval: 95 % of the mIoU, by drawing
-    each seed's episodes again.
-    """
-    mious, fb_ious = ([getattr(r, name) for r in results] for name in ("miou", "fb_iou"))
-    boot = [
-        weighted_miou(r.counts, r.labels, resample(len(r.labels), np.random.default_rng(place)))
-        for place, r in enumerate(results)
-    ]
-    low, high = interval(np.mean(boot, axis=0))
-    scores = {
-        "miou": _rounded(np.mean(mious)),
-        "spread": _spread(mious),
-        "interval": [_rounded(low), _rounded(high)],
-        "fb_iou": _rounded(np.mean(fb_ious)),
-        "fb_spread": _spread(fb_ious),
-    }
-    if classes is not None:
-        by_seed = [class_iou(r.counts, r.labels) for r in results]
-        known = sorted({label for found in by_seed for label in found})
-        scores["per_class"] = {
-            classes[label]: _rounded(np.mean([f[label] for f in by_seed if label in f]))
-            for label in known
-        }
-    return scores
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 5)
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    return _rounded(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def report(record: dict) -> str:
-    """The scores of a record, in percent."""
-    nothing, protocol = record["everything_is_foreground"], record["evaluated"]["protocol"]
-
-    def score(value: float, spread: float | None) -> str:
-        return f"{100 * value:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
-
-    low, high = (100 * x for x in record["interval"])
-    lines = [
-        f"{len(protocol['seeds'])} seeds x {protocol['episodes']} episodes, K = "
-        f"{protocol['shots']}, fusion {protocol['fusion']}, {protocol['fit']['method']} size",
-        f"mIoU    {score(record['miou'], record['spread'])} (over seeds), 95 % interval over "
-        f"episodes [{low:.1f}, {high:.1f}]",
-        f"FB-IoU  {score(record['fb_iou'], record['fb_spread'])}",
-        f"everything is foreground: mIoU {score(nothing['miou'], nothing['spread'])}, FB-IoU "
-        f"{score(nothing['fb_iou'], nothing['fb_spread'])}",
-    ]
-    ious = sorted(record["per_class"].items(), key=lambda pair: -pair[1])
-    return "\n".join([*lines, *(f"  {100 * iou:5.1f}  {name}" for name, iou in ious)])

@@ -84,7 +84,7 @@ class AugmentConfig:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-# The whole image, its longer side `size`, as scl.datasets.photos.square places it.
+# The whole image, its longer side `size`, as scl.datasets.fit.Fit places it.
 NONE = AugmentConfig()
 
 # As released, for supports and queries alike: a crop, and up to 31 more if it keeps too little.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from scl.datasets.items import Letterbox
-from scl.datasets.registry import DataConfig, open_data
+from scl.datasets.fit import Letterbox
+from scl.datasets.registry import DataConfig, canvas_of, open_data
 from scl.device import Workers, autocast, device_of, gathered, pick_device, send, torchrun
 from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode
@@ -31,8 +31,6 @@ from scl.training.run import Batches, Progress, Run, Score, refuse_used, resumed
 from scl.training.stream import TrainingEpisodes
 from scl.training.trainer import Images
 
-# Pixels of the longest side of the images that are kept; other data sets: the training size.
-CANVAS = {"pascal": 500, "coco": 640, "fss": 224}
 # Validation episodes that a GPU decodes together.
 AT_ONCE = 8
 # What happens to supports and to queries.
@@ -81,7 +79,7 @@ def feed_of(
     if data.augment not in AUGMENTS:
         raise ValueError(f"data.augment={data.augment!r}: expected one of {tuple(AUGMENTS)}")
     support, query = (replace(c, size=data.side) for c in AUGMENTS[data.augment])
-    canvas, share = data.canvas or CANVAS.get(data.name, data.side), workers.share(batch)
+    canvas, share = canvas_of(data), workers.share(batch)
     bank = keep(dataset, data, canvas, device, progress)
 
     def places(step: int) -> list[int]:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from scl.datasets.fit import shrink
 from scl.device import send
 from scl.method.episode import Dataset, EpisodeIndex
 from scl.method.vectors import IGNORE
@@ -84,17 +84,7 @@ def load_item(dataset: Dataset, index: int, side: int | None) -> Item:
             f"item {index}: the mask holds {strange[0]}: expected 0, 1 and {IGNORE} alone; a "
             "grey-level mask needs '(mask > 127)' first"
         )
-    height, width = mask.shape
-    if side is None or max(height, width) <= side:
-        return Item(image, mask)
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    if (mask == 1).any() and not (small == 1).any():
-        places = np.argwhere(mask == 1)
-        place = (places[len(places) // 2] + 0.5) / mask.shape * small.shape
-        small[tuple(place.astype(int))] = 1
-    return Item(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)), small)
+    return Item(image, mask) if side is None else Item(*shrink(image, mask, side))
 
 
 def _canvas(pixels: np.ndarray, side: int, fill: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Room."""
+"""Archives of the published data sets: fetched, unpacked, verified."""

@@ -1,4 +1,7 @@
-"""Archives of the benchmarks: fetched on request, continued after a cut, checked, unpacked."""
+"""Fetch the archives of the benchmarks, continue after a cut, check and unpack them.
+
+Our own, because neither urllib nor torchvision continues a download of gigabytes where it broke.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tqdm.auto import tqdm
 
 from scl.datasets.fetch.unpack import unpack
 from scl.datasets.files import reading
-from scl.files import write_atomically
+from scl.files import write_text
 
 BLOCK = 1 << 18
 ALGORITHMS = {32: "md5", 64: "sha256"}  # by the number of hexadecimal digits
@@ -32,7 +35,7 @@ class Archive:
 
 
 def pascal_archives() -> tuple[Archive, ...]:
-    """VOC 2012 and SBD, as torchvision knows them."""
+    """List VOC 2012 and SBD, as torchvision knows them."""
     from torchvision.datasets import SBDataset
     from torchvision.datasets.voc import DATASET_YEAR_DICT
 
@@ -43,6 +46,7 @@ def pascal_archives() -> tuple[Archive, ...]:
     )
 
 
+COCO_URL = "http://images.cocodataset.org/{}/{}"
 # COCO publishes no checksums; these MD5 are those that other libraries check its archives by.
 COCO_MD5 = {
     "train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
@@ -55,16 +59,30 @@ COCO_MD5 = {
 
 
 def coco_archives(year: str = "2014") -> tuple[Archive, ...]:
-    """COCO's images and annotations of a year."""
+    """List COCO's images and annotations of a year."""
     return tuple(
-        Archive(
-            name,
-            f"http://images.cocodataset.org/{'annotations' if 'annot' in name else 'zips'}/{name}",
-            checksum,
-        )
-        for name, checksum in COCO_MD5.items()
+        Archive(name, COCO_URL.format("annotations" if "annot" in name else "zips", name), md5)
+        for name, md5 in COCO_MD5.items()
         if year in name
     )
+
+
+def fetch_pascal(root: Path, given: Sequence[Path] = (), year: str = "") -> None:
+    """Fetch VOC 2012 and SBD into a folder."""
+    obtain(pascal_archives(), root, given)
+
+
+def fetch_coco(root: Path, given: Sequence[Path] = (), year: str = "2014") -> None:
+    """Fetch a year of COCO into a folder."""
+    obtain(coco_archives(year), root, given)
+
+
+def fetch_fss(root: Path, given: Sequence[Path] = (), year: str = "") -> None:
+    """Unpack FSS-1000, whose page no program may read and whose archive has no checksum."""
+    if not given:
+        raise ValueError("FSS-1000 is fetched with a browser: pass its file with --archive")
+    for archive in given:
+        unpack(archive, root)
 
 
 def obtain(archives: Sequence[Archive], root: Path, given: Sequence[Path] = ()) -> None:
@@ -87,8 +105,7 @@ def obtain(archives: Sequence[Archive], root: Path, given: Sequence[Path] = ()) 
         else:
             check(local, archive.checksum)
         unpack(local, root)
-        note = f"{archive.checksum}  {archive.name}\n"
-        write_atomically(done, lambda path, note=note: path.write_text(note, encoding="utf-8"))
+        write_text(done, f"{archive.checksum}  {archive.name}\n")
 
 
 def fetch(url: str, target: Path, checksum: str, tries: int = 4) -> Path:
@@ -119,7 +136,7 @@ def fetch(url: str, target: Path, checksum: str, tries: int = 4) -> Path:
 
 
 def _complete(url: str, part: Path, tries: int) -> str | None:
-    """Bring the part to its full length; if that fails, the last reason why."""
+    """Bring the part to its full length; return the last reason why that failed."""
     trouble = "the connection ended early"
     for _ in range(tries):
         try:
@@ -143,8 +160,8 @@ def _continue(url: str, part: Path) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416:  # nothing is left to send: the part is complete, or not of this file
             raise
-        total = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
-        if total and int(total[1]) == have:
+        whole = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
+        if whole and int(whole[1]) == have:
             return True
         part.unlink()
         return False
@@ -176,7 +193,7 @@ def check(path: Path, checksum: str) -> None:
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Compute the checksum of a file, in hexadecimal digits."""
     state = hashlib.new(algorithm, usedforsecurity=False)
     with reading(path, "a file"), open(path, "rb") as file:
         while block := file.read(BLOCK):

@@ -1,4 +1,8 @@
-"""Unpacking an archive that might be hostile: plain files, inside one folder, none overwritten."""
+"""Unpack an archive that might be hostile: plain files, inside one folder, none overwritten.
+
+Our own, because Python's extractall leaves out or renames what is hostile instead of refusing the
+archive, and overwrites what is there.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -22,14 +25,13 @@ BLOCK = 1 << 18
 REMEDY = "fetch it again from its publisher"
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One entry of an archive; kind: "file", "folder" or "other" (links, devices)."""
 
     name: str
     size: int
     kind: str
-    open: Callable[[], BinaryIO]
+    open: Callable[[], Any]
 
 
 def unpack(archive: str | Path, folder: str | Path) -> int:
@@ -53,39 +55,32 @@ def unpack(archive: str | Path, folder: str | Path) -> int:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[Member]]:
-    """The members of an archive, as long as it is open."""
+    """List the members of an archive, as long as it is open."""
+    opened: zipfile.ZipFile | tarfile.TarFile
     with reading(archive, "an archive", REMEDY):
-        opened, members = (_zip if zipfile.is_zipfile(archive) else _tar)(archive)
+        if zipfile.is_zipfile(archive):
+            opened = files = zipfile.ZipFile(archive)
+            members = [
+                Member(info.filename, info.file_size, _zip_kind(info), partial(files.open, info))
+                for info in files.infolist()
+            ]
+        else:
+            opened, members = _tar(archive)
     with opened:
         yield members
 
 
-def _zip(archive: Path) -> tuple[zipfile.ZipFile, list[Member]]:
-    opened = zipfile.ZipFile(archive)
-    return opened, [
-        Member(info.filename, info.file_size, _zip_kind(info), partial(opened.open, info))
-        for info in opened.infolist()
-    ]
-
-
 def _tar(archive: Path) -> tuple[tarfile.TarFile, list[Member]]:
     opened = tarfile.open(archive, "r:*")
-    members = [
-        Member(
-            info.name,
-            info.size,
-            "file" if info.isreg() else "folder" if info.isdir() else "other",
-            partial(opened.extractfile, info),
-        )
-        for info in opened.getmembers()
-    ]
-    while opened.fileobj.read(BLOCK):  # a compressed tar has its one checksum at the very end
-        pass
+    kinds = ((i, "file" if i.isreg() else "folder" if i.isdir() else "other") for i in opened)
+    members = [Member(i.name, i.size, kind, partial(opened.extractfile, i)) for i, kind in kinds]
+    while opened.fileobj and opened.fileobj.read(BLOCK):
+        pass  # a compressed tar has its one checksum at the very end
     return opened, members
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
-    """A zip made on Unix keeps the kind of a file in the upper half of its attributes."""
+    """Read the kind of a file, which Unix keeps in the upper half of a zip's attributes."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if info.is_dir() or kind == stat.S_IFDIR:
         return "folder"
@@ -93,7 +88,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 def _place(archive: Path, member: Member, folder: Path) -> Path:
-    """Where a member goes; outside the folder, nothing does."""
+    """Decide where a member goes; outside the folder, nothing does."""
     path = PurePosixPath(member.name)
     strange = "\\" in member.name or "\0" in member.name or ":" in member.name.split("/")[0]
     if path.is_absolute() or ".." in path.parts or strange or member.kind == "other":
@@ -123,20 +118,18 @@ def _write(archive: Path, member: Member, place: Path) -> int:
     with reading(archive, "an archive", REMEDY):
         source = member.open()
         same = place.is_file() and _same(source, place)
-    if place.exists():
-        if not same:
-            raise ValueError(
-                f"{place} exists and is not what {archive} holds: move it away, nothing is "
-                "overwritten"
-            )
-        return 0
+    if place.exists() and not same:
+        raise ValueError(
+            f"{place} exists and is not what {archive} holds: move it away, nothing is overwritten"
+        )
 
     def copy(temporary: Path) -> None:
         with reading(archive, "an archive", REMEDY), source, open(temporary, "wb") as target:
             shutil.copyfileobj(source, target, BLOCK)
 
-    write_atomically(place, copy)
-    return 1
+    if not same:
+        write_atomically(place, copy)
+    return int(not same)
 
 
 def _same(source: BinaryIO, place: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PUBLISHED = {
     "SBD training images": 5623,
@@ -22,10 +23,11 @@ PUBLISHED = {
     "test classes": 240,
     "pairs": 10000,
 }
+AGAIN = "unpack the archive again, or pass --subset if this is meant to be a part"
 
 
 @dataclass
-class Report:
+class Findings:
     """What was looked at: rows (what, found, expected), images of each class, and findings.
 
     compare: with the published numbers. Images of a class are counted in training and for testing,
@@ -43,12 +45,7 @@ class Report:
         return not self.findings
 
     def count(
-        self,
-        what: str,
-        found: int,
-        where: Path,
-        expected: int | None = None,
-        remedy: str = "unpack the archive again, or pass --subset if this is meant to be a part",
+        self, what: str, found: int, where: Path, expected: int | None = None, remedy: str = AGAIN
     ) -> None:
         """Note a number; one that differs from the expected (or published) one is a finding."""
         if expected is None and self.compare:
@@ -63,8 +60,8 @@ class Report:
         remedy = f"take the lists from their archives ({min(shared)} is in both)" if shared else ""
         self.count("images in training and validation", len(shared), where, 0, remedy)
 
-    def attempt(self, call: Callable, *arguments):
-        """call(*arguments), or None and a finding where it refuses its input."""
+    def attempt(self, call: Callable, *arguments: Any) -> Any:
+        """Return call(*arguments), or None and a finding where it refuses its input."""
         try:
             return call(*arguments)
         except ValueError as error:
@@ -72,17 +69,17 @@ class Report:
             return None
 
     def text(self) -> str:
-        """The tables and the findings, for a terminal."""
+        """Print the tables and the findings, for a terminal."""
         lines = [f"{'check':<61}{'found':>10}{'expected':>10}"]
         for what, found, expected in self.rows:
             wrong = "  <-" if expected is not None and found != expected else ""
             lines.append(f"{what:<61}{found:>10}{'' if expected is None else expected:>10}{wrong}")
         if self.classes:
             heads = ("training", "test") if len(self.classes[0][1]) == 2 else ("images",)
-            lines += ["", "class".ljust(61) + "".join(f"{head:>10}" for head in heads)]
-            for name, numbers in self.classes:
-                lines.append(name.ljust(61) + "".join(f"{number:>10}" for number in numbers))
+            table = [("class", heads), *self.classes]
+            lines += [
+                "",
+                *(f"{name:<61}" + "".join(f"{n:>10}" for n in row) for name, row in table),
+            ]
         lines += ["", *(f"- {finding}" for finding in self.findings)]
-        return "\n".join(
-            [*lines, f"{len(self.findings)} findings" if self.findings else "all well"]
-        )
+        return "\n".join([*lines, "all well" if self.ok else f"{len(self.findings)} findings"])

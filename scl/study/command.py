@@ -1,0 +1,62 @@
+"""python -m scl run, table and flops."""
+
+from __future__ import annotations
+
+import argparse
+
+from scl.files import write_text
+from scl.study.compute import compute, compute_all
+from scl.study.costs import write_record
+from scl.study.grid import HEADS, RESULTS, Experiment, grid, missing
+from scl.study.pages import every_table, fill, flop_table
+from scl.study.paper_tables import published_table
+from scl.study.published import references
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the experiments that are asked for, or list the missing ones."""
+    results = options.results or RESULTS
+    experiments = [each for each in grid(options.head) if _wanted(each, options)]
+    if not experiments:
+        raise ValueError("nothing fits these options: see --help for folds, seeds and variants")
+    if options.list:
+        for each in missing(experiments, results):
+            print(each.command)
+        return 0
+    if options.all:
+        failed = compute_all(experiments, options.jobs, results)
+        print(f"{len(experiments) - len(failed)} of {len(experiments)} experiments are there")
+        return 1 if failed else 0
+    heads = results.parent / HEADS.relative_to(RESULTS.parent)
+    for each in experiments:
+        print(compute(each, results=results, heads=heads), flush=True)
+    return 0
+
+
+def _wanted(experiment: Experiment, options: argparse.Namespace) -> bool:
+    """Does an experiment fit the options? One stage at a time, unless many are asked for."""
+    stage = options.stage or (None if options.all or options.list else "final")
+    return (
+        (stage is None or experiment.stage == stage)
+        and (options.variant is None or experiment.variant in options.variant)
+        and (options.fold is None or experiment.fold == options.fold)
+        and (options.seed is None or experiment.seed == options.seed)
+    )
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print the stored tables, put them into a page, or quote the paper's."""
+    results = options.results or RESULTS
+    if options.paper is not None:
+        print(f"{published_table(options.paper)}\n\n{references(options.paper)}")
+    elif options.fill:
+        write_text(options.fill, fill(options.fill.read_text(encoding="utf-8"), results))
+    else:
+        print(every_table(options.head, results))
+
+
+def flops(options: argparse.Namespace) -> None:
+    """Count the arithmetic of one episode at full size, and print its table."""
+    results = options.results or RESULTS
+    path = write_record(results)
+    print(f"{flop_table(results)}\n\nwritten to {path}")
