@@ -420,7 +420,7 @@ class Counter:
 
 
 def support_parts(head) -> dict[str, nn.Module]:
-    if head.hint == "history":
+    if head.refines:
         return {"support": head.support_branch}
     return {"support": head.support_merge[0], "reduction": head.reducers["support"]}
 

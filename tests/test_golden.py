@@ -164,7 +164,7 @@ def pfenet_maps(model, support, images, query) -> dict[str, torch.Tensor]:
         "supp_feat_map": support.features[:, 0],
         "mask_lowres": mask[:, None],
         "v_s": guide.v_s[..., None, None],
-        "prior_mask": model._prior(maps.high[:, None], support)[:, 0, 0],
+        "prior_mask": model.head.hints(maps.apply(lambda m: m[:, None]), support.group)[:, 0, 0],
     }
     return found | (split_numbers(guide, mask) if guide.first else {})
 
@@ -305,7 +305,7 @@ def test_five_supports_of_five_sizes():
     masks = [label(f"support{k}_label", 1, *size, False) for k, size in enumerate(sizes)]
     model, query = canet(iterations=2), image("query", 1, 91, 113)
     support = model.condition(images, masks)
-    assert support.mutual.shape == (1, 5, 5) and len(support.parts) == 5
+    assert support.mutual.shape == (1, 5, 5) and len(support.groups) == 5
     assert torch.equal(support.scores, support.mutual.mean(dim=2))
     done = model.segment(support, query)
     model.iterations = 1

@@ -30,7 +30,7 @@ def slow_g(model, image, mask, query):
     q = model.encode(query[None])
     f_q = model.head.reduce(q.mid, "query")
     hint = torch.zeros(1, 2, *f_q.shape[-2:])
-    if model.head.hint == "prior":
+    if model.head.needs_high:
         from scl.method.vectors import prior_mask
 
         hint = prior_mask(q.high, m.masked, small)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scl.method.heads import CANetHead
 from scl.method.losses import segmentation_loss
 from scl.method.pfenet import PFENetHead
+from scl.method.refine import query_pass
 from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Guidance, Rules
 from scl.method.scl import SCL
 from scl.method.vectors import masked_gap, shrink_mask
@@ -813,10 +814,18 @@ def test_history_dropout_takes_an_episodes_whole_history_in_training_only():
     history = torch.rand(60, 2, 4, 5, generator=g, dtype=torch.float64)
     with_it = model.head.query(features, vectors, history).logits
     without = model.head.query(features, vectors, torch.zeros_like(history)).logits
-    used = model.eval()._query_pass(features, vectors, None, history).logits
+
+    def passed() -> torch.Tensor:
+        head, chance = model.head, model.history_dropout
+        hint = torch.zeros_like(history)
+        return query_pass(head, features, vectors, hint, 1, chance, history).logits
+
+    model.eval()
+    used = passed()
     assert torch.allclose(used, with_it)
     torch.manual_seed(0)
-    trained = model.train()._query_pass(features, vectors, None, history).logits
+    model.train()
+    trained = passed()
     kept = [torch.allclose(a, b) for a, b in zip(trained, with_it, strict=True)]
     gone = [torch.allclose(a, b) for a, b in zip(trained, without, strict=True)]
     assert all(a != b for a, b in zip(kept, gone, strict=True)) and 8 <= sum(kept) <= 28

@@ -125,15 +125,13 @@ def _check_fit(images: Tensor, role: str, backbone: object, dtype: torch.dtype |
         )
 
 
-def group_supports(
-    images: Tensor | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
-) -> list[tuple[Tensor, Tensor]]:
-    """A support set as groups of one size: [B, k, 3, H, W] images with [B, k, H, W] masks.
+def group_supports(images, masks):
+    """Gather supports of one size: [B, k, 3, H, W] images (or maps) with [B, k, H, W] masks.
 
-    images: [B, K, 3, H, W], or K tensors [3, H, W] or [B, 3, H, W] that may differ in size;
-    masks: alike, without the colours (or with one, [B, 1, H, W]).
+    images: [B, K, 3, H, W] or maps, or K tensors [3, H, W] or [B, 3, H, W] that may differ in
+    size; masks: alike, without the colours (or with one, [B, 1, H, W]).
     """
-    if isinstance(images, Tensor) and isinstance(masks, Tensor):
+    if isinstance(masks, Tensor) and (isinstance(images, Tensor) or hasattr(images, "mid")):
         return [(images, masks)]
     images, masks = _listed(images, 5), _listed(masks, 4)
     if len(images) != len(masks) or not images:

@@ -3,56 +3,59 @@
 A head reduces the backbone's maps to d channels and predicts score maps for an image under n
 vectors, either as a support (FPM_s, Eq. 3 and 9) or as a query (FPM_q, Eq. 12). Both passes share
 one decoder. Only the query's FPM receives the *hint*: CANet's previous prediction, or PFENet's
-prior. Full-size systems are other parameters of the same classes.
+prior (pfenet.py). Full-size systems are other parameters of the same classes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.method.records import Maps, Prediction, SupportGroup
 from scl.method.vectors import concat_vectors
 
 Role = Literal["support", "query"]
 
 
-class Prediction(NamedTuple):
-    """What a decoder returns.
+class Head(nn.Module, ABC):
+    """What SCL needs of a head; what is written here suits a head without a hint.
 
-    logits: [N, 2, h, w], background and foreground, before the softmax.
-    pyramid: the enriched maps of each scale, [N, d, h, w] each (PFENet; else empty).
-    inner: the score maps of each scale's own classifier (PFENet while training; else empty).
-    """
-
-    logits: Tensor
-    pyramid: tuple[Tensor, ...] = ()
-    inner: tuple[Tensor, ...] = ()
-
-
-class Head(Protocol):
-    """What SCL needs of a head.
-
-    hint: "history" (query receives the previous probabilities, [N, 2, h, w]) or
-    "prior" (query receives PFENet's prior, [N, 1, h, w]).
+    n: number of guiding vectors; hint_channels: of what the query's FPM sees beside them;
+    needs_high: hints are made of high-level maps (PFENet); refines: a query's prediction can be
+    the hint of another pass (CANet).
     """
 
     n: int
-    hint: Literal["history", "prior"]
+    hint_channels = 0
+    needs_high = False
+    refines = False
 
     def reduce(self, mid: Tensor, role: Role) -> Tensor:
-        """Mid-level maps [N, c, h, w] to features [N, d, h, w]."""
+        """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
+        return mid
 
+    @abstractmethod
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        """D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
+        """Predict D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        """D(FPM_q(.)) of Eq. 12."""
+        """Predict D(FPM_q(.)) of Eq. 12, with a hint [N, c, h, w]."""
+        return self.support(features, vectors)
+
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        """Make the first hint of I queries [B, I, ...] under k supports: [B, k, I, c, h, w].
+
+        Here nothing is known yet: zeros.
+        """
+        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
+        return query.mid.new_zeros(b, k, i, self.hint_channels, *query.mid.shape[-2:])
 
 
 class Conv(nn.Sequential):
@@ -104,7 +107,7 @@ class ASPP(nn.Module):
         return self.merge(torch.cat([whole, self.cell(x), *(ring(x) for ring in self.rings)], 1))
 
 
-class CANetHead(nn.Module):
+class CANetHead(Head):
     """CANet's dense comparison, residual blocks and ASPP, with SCL's single-scale support FPM.
 
     Source: Zhang et al., CVPR 2019; Fig. 5 and Section 5.1 of the paper.
@@ -117,7 +120,7 @@ class CANetHead(nn.Module):
     first layers (FPM_s), which a baseline that never predicts a support does without.
     """
 
-    hint: Literal["history", "prior"] = "history"
+    hint_channels, refines = 2, True  # the previous prediction, background and foreground
 
     def __init__(
         self,
@@ -147,9 +150,9 @@ class CANetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        _needs(self.support_branch)
+        branch = built(self.support_branch)
         x = self.compare(concat_vectors(features, vectors))
-        return self._decode(x + self.support_branch(x))
+        return self._decode(x + branch(x))
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
         x = self.compare(concat_vectors(features, vectors))
@@ -162,9 +165,14 @@ class CANetHead(nn.Module):
         return Prediction(self.classify(self.aspp(x)))
 
 
-def _needs(support_fpm: nn.Sequential | nn.ModuleList | None) -> None:
+FPM = TypeVar("FPM", nn.Sequential, nn.ModuleList)
+
+
+def built(support_fpm: FPM | None) -> FPM:
+    """Return the support's FPM, or say that there is none."""
     if not support_fpm:
         raise ValueError(
             "this head was built without the support's FPM: pass support_fpm=True, or let the "
             "mutual predictions of K supports come from the whole model (rule mutual='model')"
         )
+    return support_fpm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,10 +11,13 @@ from scl.method.rules import Rules
 from scl.method.vectors import IGNORE, shrink_mask
 
 
-def resize_logits(logits: Tensor, size: tuple[int, int], enlarge: str = "aligned") -> Tensor:
-    """Score maps [N, 2, h, w] to [N, 2, H, W] float32, bilinear; enlarge: see Rules."""
-    corners = enlarge == "aligned"
-    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=corners)
+def resize_logits(
+    logits: Tensor, size: tuple[int, ...], enlarge: Literal["aligned", "centres"] = "aligned"
+) -> Tensor:
+    """Resize score maps [..., 2, h, w] to [..., 2, H, W] float32, bilinear; enlarge: see Rules."""
+    flat = logits.float().flatten(0, -4)
+    resized = F.interpolate(flat, size, mode="bilinear", align_corners=enlarge == "aligned")
+    return resized.unflatten(0, logits.shape[:-3])
 
 
 def likelier(scores: Tensor) -> Tensor:

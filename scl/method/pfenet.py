@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from numbers import Integral
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.method.heads import Conv, Prediction, Role, _needs
-from scl.method.vectors import concat_vectors
+from scl.method.heads import Conv, Head, Role, built
+from scl.method.records import Maps, Prediction, SupportGroup
+from scl.method.vectors import concat_vectors, prior_mask
 
 
 class Classifier(nn.Sequential):
@@ -25,7 +25,7 @@ class Classifier(nn.Sequential):
         return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
 
 
-class PFENetHead(nn.Module):
+class PFENetHead(Head):
     """PFENet's feature enrichment at several scales, with SCL's multi-scale support FPM.
 
     Source: Tian et al., TPAMI 2020; Section 5.1 of the paper.
@@ -37,7 +37,7 @@ class PFENetHead(nn.Module):
     classifier_dropout: within the classifiers (0.1 in PFENet).
     """
 
-    hint: Literal["history", "prior"] = "prior"
+    hint_channels, needs_high = 1, True  # the prior
 
     def __init__(
         self,
@@ -85,11 +85,22 @@ class PFENetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        _needs(self.support_merge)
-        return self._decode(features, vectors, self.support_merge, None, pyramid)
+        return self._decode(features, vectors, built(self.support_merge), None, pyramid)
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
         return self._decode(features, vectors, self.query_merge, hint, ())
+
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        """Make the prior of each pair of a query and a support, which may differ in size."""
+        if query.high is None or group.maps.masked is None:
+            raise ValueError(
+                "maps without the high-level maps that PFENet's prior compares: make those of "
+                "queries by encode(images), those of supports by encode(images, masks)"
+            )
+        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
+        pairs = (query.high[:, None], group.maps.masked[:, :, None], group.mask[:, :, None])
+        high, masked, mask = (x.expand(b, k, i, *x.shape[3:]).flatten(0, 2) for x in pairs)
+        return prior_mask(high, masked, mask).unflatten(0, (b, k, i))
 
     def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Cells of each scale for a map of this size."""

@@ -1,16 +1,23 @@
-"""What flows through the model: maps of images, what guides, a support set, a segmentation."""
+"""What flows through a method: maps of images, predictions, a support set, a segmentation.
+
+B episodes, K shots, n guiding vectors, d channels, h x w cells, H x W pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from scl.method.heads import Prediction
+from scl.method.checks import check_support, group_supports
 from scl.method.losses import likelier
+
+Fusion = Literal["cross", "average", "vectors"]
+Inputs = Literal["unit", "normalised"]
 
 
 class Maps(NamedTuple):
@@ -24,13 +31,31 @@ class Maps(NamedTuple):
     high: Tensor | None = None
     masked: Tensor | None = None
 
-    def flat(self) -> Maps:
-        """[B, K, ...] to [B K, ...]."""
-        return Maps(*(None if m is None else m.flatten(0, 1) for m in self))
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Maps:
+        """Do the same to all maps that are there."""
+        high, masked = (None if m is None else function(m) for m in self[1:])
+        return Maps(function(self.mid), high, masked)
 
-    def to(self, device: torch.device | str) -> Maps:
-        """The same maps on another device."""
-        return Maps(*(None if m is None else m.to(device) for m in self))
+    def flat(self) -> Maps:
+        """Lay episodes and shots in one row: [B, K, ...] to [B K, ...]."""
+        return self.apply(lambda m: m.flatten(0, 1))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Maps:
+        """Copy the maps to another device."""
+        return self.apply(lambda m: m.to(device, non_blocking=non_blocking))
+
+
+class Prediction(NamedTuple):
+    """What a decoder returns.
+
+    logits: [N, 2, h, w], background and foreground, before the softmax.
+    pyramid: the enriched maps of each scale, [N, d, h, w] each (PFENet; else empty).
+    inner: the score maps of each scale's own classifier (PFENet while training; else empty).
+    """
+
+    logits: Tensor
+    pyramid: tuple[Tensor, ...] = ()
+    inner: tuple[Tensor, ...] = ()
 
 
 class SelfGuide(NamedTuple):
@@ -47,41 +72,82 @@ class SelfGuide(NamedTuple):
     vectors: Tensor
 
 
-@dataclass(frozen=True)
-class Support:
-    """A support set, read once.
+class SupportGroup(NamedTuple):
+    """Supports of one size, read by Eq. 1-6.
 
     features: [B, K, d, h, w]; mask: [B, K, h, w], shrunk; guide: SelfGuide of the B K supports;
-    vectors: [B, K, n, d]; maps: their frozen features; mutual: [B, K, K], mutual[b, k, i] = IOU
-    of support i predicted under support k (Eq. 15-16); scores: [B, K], U of Eq. 16.
-    For K = 1 there is nothing to compare: mutual and scores are 1.
-    parts: for supports that differ in size, K sets of one support each; features, mask, guide and
-    maps, which cannot be stacked then, are None.
+    maps: their frozen features.
     """
 
-    features: Tensor | None
-    mask: Tensor | None
-    guide: SelfGuide | None
-    vectors: Tensor
-    maps: Maps | None
-    mutual: Tensor
-    scores: Tensor
-    parts: tuple[Support, ...] = ()
+    features: Tensor
+    mask: Tensor
+    guide: SelfGuide
+    maps: Maps
 
     @property
-    def groups(self) -> tuple[Support, ...]:
-        """Sets of supports of one size that together are this one."""
-        return self.parts or (self,)
+    def vectors(self) -> Tensor:
+        """The guiding vectors, [B, K, n, d]."""
+        return self.guide.vectors.unflatten(0, self.mask.shape[:2])
 
 
-def join(parts: Sequence[Support]) -> Support:
-    """Supports of differing sizes, [B, 1] each, as one set [B, K]; nothing is scored yet."""
-    if len(parts) == 1:
-        return parts[0]
-    vectors = torch.cat([part.vectors for part in parts], dim=1)
-    scores = torch.cat([part.scores for part in parts], dim=1)
-    mutual = scores.unsqueeze(2).expand(-1, -1, len(parts))
-    return Support(None, None, None, vectors, None, mutual, scores, tuple(parts))
+@dataclass(frozen=True)
+class Support:
+    """A support set, read once; segmenting queries needs no more.
+
+    vectors: [B, K, n, d], which guide; mutual: [B, K, K], mutual[b, k, i] = IOU of support i
+    predicted under support k (Eq. 15-16); scores: [B, K], U of Eq. 16; both are 1 where nothing
+    was compared, as for K = 1. groups: what was read of the supports, those of one size together
+    (or each alone, if they differ). A method that needs more of its supports adds to this class.
+    """
+
+    vectors: Tensor
+    mutual: Tensor
+    scores: Tensor
+    groups: tuple[SupportGroup, ...] = ()
+
+    @classmethod
+    def unscored(cls, vectors: Tensor, groups: Sequence[SupportGroup] = ()) -> Support:
+        """Make a set of supports that nobody has compared yet."""
+        b, k = vectors.shape[:2]
+        ones = torch.ones(b, k, device=vectors.device)  # single precision, autocast or not
+        return cls(vectors, ones.unsqueeze(2).expand(-1, -1, k), ones, tuple(groups))
+
+    def for_queries(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give scores, mutual and vectors for each of B queries: one set for all, or one each."""
+        if len(self.vectors) not in (1, count):
+            raise ValueError(
+                f"{count} queries for {len(self.vectors)} support sets: expected as many queries "
+                "as support sets, or one support set for all queries"
+            )
+        scores, mutual, vectors = (
+            x.expand(count, *x.shape[1:]) for x in (self.scores, self.mutual, self.vectors)
+        )
+        return scores, mutual, vectors
+
+    @property
+    def group(self) -> SupportGroup:
+        """All supports, where they are of one size."""
+        if len(self.groups) != 1:
+            raise ValueError(
+                f"{len(self.groups)} groups of supports, which differ in size: expected supports "
+                "of one size; look at each of `support.groups`"
+            )
+        return self.groups[0]
+
+    @property
+    def features(self) -> Tensor:
+        """F_s of supports of one size, [B, K, d, h, w]."""
+        return self.group.features
+
+    @property
+    def mask(self) -> Tensor:
+        """M_s of supports of one size, shrunk, [B, K, h, w]."""
+        return self.group.mask
+
+    @property
+    def guide(self) -> SelfGuide:
+        """What self-guidance found in the B K supports of one size."""
+        return self.group.guide
 
 
 @dataclass(frozen=True)
@@ -109,11 +175,8 @@ class Segmentation:
         return likelier(self.fused_logits)
 
 
-Inputs = Literal["unit", "normalised"]
-
-
 class Backbone(Protocol):
-    """What a method needs of a feature extractor.
+    """What a method needs of a feature extractor, which is a torch module.
 
     mid_channels: of the mid-level maps; stride: pixels a cell; inputs: "unit" (images in 0..1) or
     "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
@@ -124,7 +187,106 @@ class Backbone(Protocol):
     inputs: Inputs
 
     def mid(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] to mid-level maps [N, mid_channels, h, w]."""
+        """Compute mid-level maps [N, mid_channels, h, w] of images [N, 3, H, W]."""
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mid-level maps, under a mask [N, h, w] if given, to high-level maps [N, c, h, w]."""
+        """Compute high-level maps [N, c, h, w] of mid-level maps, under a mask [N, h, w]."""
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """List what is stored beside the parameters, as every torch module does."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Take stored weights, as every torch module does."""
+
+
+class Method(nn.Module, ABC):
+    """What the other rooms know of a method, SCL or one in a file of its own.
+
+    backbone: the frozen extractor of its features. A method must `condition` and `segment`; one
+    that learns also has `losses` and says what is `trainable`.
+    """
+
+    backbone: Backbone
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, masks: Tensor | None = None, high: bool = True) -> Maps:
+        """Compute frozen features of [N, 3, H, W] images; with [N, H, W] masks, of supports.
+
+        high: compute the high-level maps of the whole image, if any are read.
+        """
+        return Maps(self.backbone.mid(images))
+
+    @abstractmethod
+    def condition(
+        self, images: Tensor | Maps | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
+    ) -> Support:
+        """Read a support set once.
+
+        images: [B, K, 3, H, W], or their maps, or K tensors [3, H, W] or [B, 3, H, W] that may
+        differ in size; masks: [B, K, H, W] or K tensors alike, with 0, 1, 255. Values of images:
+        0..1, or as backbone.inputs says.
+        """
+
+    @abstractmethod
+    def segment(
+        self,
+        support: Support,
+        query: Tensor | Maps,
+        fusion: Fusion = "cross",
+        size: tuple[int, ...] | None = None,
+    ) -> Segmentation:
+        """Segment B queries under one support set for all of them, or under one for each.
+
+        query: [B, 3, H, W], values as for condition, or maps. fusion: "cross" (Eq. 17), "average"
+        (of the predictions) or "vectors" (average of the guiding vectors, one prediction).
+        size: H x W of the result; the image's own if not given, the feature map's for maps.
+        """
+
+    def losses(
+        self, support: Maps, support_masks: Tensor, query: Maps, query_masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Compare B one-shot episodes with the truth: scalars by name, "total" among them.
+
+        support, query: maps with leading dimension [B]; the masks: [B, H, W].
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn: it has no losses")
+
+    def trainable(self) -> nn.Module:
+        """The part that learns; nothing else has weights that training changes."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn: it has no such part")
+
+    def moving_statistics(self) -> dict[str, Tensor]:
+        """The stored statistics of the backbone that training changes, by name."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the results beside layers and weights, as plain values."""
+        return {}
+
+    def read_supports(
+        self,
+        images: Tensor | Maps | Sequence[Tensor],
+        masks: Tensor | Sequence[Tensor],
+        high: bool = False,
+    ) -> list[tuple[Maps, Tensor]]:
+        """Check and encode what `condition` is given: maps [B, k, ...] and masks [B, k, H, W].
+
+        Returns the supports of one size together, or each alone. high: encode them as queries,
+        too, if there are several.
+        """
+        groups = group_supports(images, masks)
+        for some, mask in groups:
+            check_support(some, mask, self.backbone, self.dtype)
+        several, read = sum(mask.shape[1] for _, mask in groups) > 1, []
+        for some, mask in groups:
+            if isinstance(some, Tensor):
+                flat = self.encode(some.flatten(0, 1), mask.flatten(0, 1), high and several)
+                shots = mask.shape[:2]
+                some = flat.apply(lambda m, shots=shots: m.unflatten(0, shots))
+            read.append((some, mask))
+        return read
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its weights."""
+        return next(self.parameters(), torch.empty(0)).dtype

@@ -25,12 +25,6 @@ PREFIX = "backbone."  # of the stored batch statistics
 OWN_WEIGHTS = "efficientnet_lite0"  # the backbone whose weights are installed with the package
 
 
-
-
-
-
-
-
 def save_weights(module: nn.Module, path: Path) -> str:
     """Write a module's weights in half precision, to be kept small; returns their SHA-256."""
     state = {n: v.detach().cpu().half().contiguous() for n, v in module.state_dict().items()}
