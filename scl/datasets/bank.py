@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scl.method.episode import Dataset, EpisodeIndex, image_tensor
-from scl.method.scl import SCL, Maps
+from scl.method.method import Method
+from scl.method.records import Maps
 
 
 class Batch(NamedTuple):
@@ -43,7 +44,7 @@ class FeatureBank:
 
     def __init__(
         self,
-        model: SCL,
+        model: Method,
         dataset: Dataset,
         wrong: bool = False,
         device: torch.device | str = "cpu",
@@ -97,7 +98,7 @@ def take_maps(maps: Maps, index: Tensor) -> Maps:
 
 
 def _encode(
-    model: SCL, images: Sequence[np.ndarray], masks: Tensor, batch: int, progress: bool
+    model: Method, images: Sequence[np.ndarray], masks: Tensor, batch: int, progress: bool
 ) -> Maps:
     """Encode all images, a batch at a time."""
     parts = []

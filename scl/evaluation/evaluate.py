@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 from scl.datasets.bank import FeatureBank
 from scl.device import autocast
 from scl.method.episode import EpisodeIndex
+from scl.method.method import Method
 from scl.method.metric import class_iou, count_pixels, fb_iou, mean_iou
-from scl.method.records import Backbone
-from scl.method.scl import SCL, Fusion, Support
+from scl.method.records import Backbone, Fusion, Support
 from scl.models.untrained import cosine_method
 
 
@@ -72,7 +72,7 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
 
 @torch.inference_mode()
 def evaluate(
-    model: SCL,
+    model: Method,
     bank: FeatureBank,
     episodes: Sequence[EpisodeIndex],
     fusions: Sequence[Fusion] = ("cross",),

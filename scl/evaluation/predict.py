@@ -23,7 +23,8 @@ from scl.evaluation.overlay import PREDICTED, overlay
 from scl.evaluation.protocol import ready
 from scl.files import write_atomically
 from scl.method.losses import likelier
-from scl.method.scl import SCL, Fusion, Support
+from scl.method.method import Method
+from scl.method.records import Fusion, Support
 
 LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement
 REPLACE = "replace it, or leave it out"
@@ -68,7 +69,7 @@ def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
     return fit.to_network(pixels, labels.astype(np.uint8))
 
 
-def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Support:
+def condition_on(model: Method, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Support:
     """Read K supports, (photograph, mask) each and of any sizes, once for all queries."""
     read = [read_support(image, mask, fit) for image, mask in pairs]
     device = device_of(model)
@@ -78,7 +79,7 @@ def condition_on(model: SCL, pairs: Sequence[tuple[Path, Path]], fit: Fit) -> Su
 
 
 def find_object(
-    model: SCL, support: Support, image: np.ndarray, fit: Fit, fusion: Fusion = "cross"
+    model: Method, support: Support, image: np.ndarray, fit: Fit, fusion: Fusion = "cross"
 ) -> np.ndarray:
     """Where the object is in an image, H x W x 3 uint8: [H, W] of true and false."""
     device = device_of(model)
@@ -136,7 +137,7 @@ class Predictions:
 
 
 def predict_files(
-    model: SCL,
+    model: Method,
     supports: Sequence[tuple[Path, Path]],
     queries: Sequence[Path],
     out: Path,

@@ -30,8 +30,9 @@ from scl.evaluation.evaluate import Result
 from scl.files import versions, write_atomically, write_json
 from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
 from scl.method.losses import likelier
+from scl.method.method import Method
 from scl.method.metric import class_iou, count_pixels, interval, resample, weighted_miou
-from scl.method.scl import SCL, Fusion
+from scl.method.records import Fusion
 from scl.models.checkpoint import weights_digest
 
 Episodes = Mapping[int, Sequence[EpisodeIndex]]  # by seed
@@ -42,7 +43,7 @@ COLUMNS = 5  # the four of scl.method.metric.count_pixels, and the pixels of the
 class ProtocolConfig:
     """What is evaluated: so many episodes of K shots for each seed.
 
-    fusion: how K predictions become one, see SCL.segment; fit: how images are brought to the
+    fusion: how K predictions become one, see Method.segment; fit: how images are brought to the
     network and score maps back.
     """
 
@@ -156,17 +157,20 @@ def _episode(dataset: Dataset, row: dict, where: str) -> EpisodeIndex:
 
 
 def describe(
-    model: SCL, dataset: Dataset, config: ProtocolConfig, episodes: Episodes, device: torch.device
+    model: Method,
+    dataset: Dataset,
+    config: ProtocolConfig,
+    episodes: Episodes,
+    device: torch.device,
 ) -> dict:
     """Everything that decides the counts, as plain values: two evaluations alike give the same."""
-    parts = ("rules", "guidance", "iterations", "zooms")
     layers = {name: _settings(module) for name, module in model.named_modules()}
     described = {
         "protocol": asdict(config),
         "data": {"kind": type(dataset).__name__, "items": len(dataset.labels)},
         "episodes": _digest(_rows(dataset, episodes)),
-        "model": {name: _plain(getattr(model, name)) for name in parts}
-        | {"head": _settings(model.head), "backbone": _settings(model.backbone)}
+        "model": model.settings()
+        | {name: _settings(part) for name, part in model.named_children()}
         | {"layers": _digest(layers)},
         "weights": weights_digest(model),
         "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
@@ -176,10 +180,6 @@ def describe(
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
 def _settings(module: nn.Module) -> dict:
@@ -312,7 +312,7 @@ def read_task(dataset: Dataset, episode: EpisodeIndex, fit: Fit) -> Task:
 
 @torch.inference_mode()
 def count_tasks(
-    model: SCL, tasks: Sequence[Task], config: ProtocolConfig, device: torch.device
+    model: Method, tasks: Sequence[Task], config: ProtocolConfig, device: torch.device
 ) -> list[list[int]]:
     """The row of counts of each episode; those of one size go through the model together."""
     shapes = {(*(x.shape for x in t.images), t.query.shape) for t in tasks}
@@ -350,7 +350,7 @@ def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
             yield waiting.popleft().result()
 
 
-def ready(model: SCL, device: torch.device) -> SCL:
+def ready(model: Method, device: torch.device) -> Method:
     """The model on a device, in evaluation mode; channels-last on CUDA."""
     model.to(device).eval()
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
@@ -392,7 +392,7 @@ class Evaluation:
 
     def __init__(
         self,
-        model: SCL,
+        model: Method,
         dataset: Dataset,
         config: ProtocolConfig,
         flat: Sequence[EpisodeIndex],
@@ -455,7 +455,7 @@ class Evaluation:
 
 
 def evaluate_protocol(
-    model: SCL,
+    model: Method,
     dataset: Dataset,
     config: ProtocolConfig | None = None,
     out: str | Path | None = None,

@@ -13,17 +13,19 @@ from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scl.method.checks import check_query
 from scl.method.fusion import confidence, fuse_logits, pair_iou
 from scl.method.heads import Head
 from scl.method.losses import likelier, resize_logits, segmentation_loss
+from scl.method.method import Method
 from scl.method.records import (
     Backbone,
     Fusion,
+    Images,
     Maps,
-    Method,
+    Masks,
     Prediction,
     Segmentation,
     SelfGuide,
@@ -189,9 +191,7 @@ class SCL(Method):
     # --------------------------------------------------------------------- use
 
     @torch.no_grad()
-    def condition(
-        self, images: Tensor | Maps | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
-    ) -> Support:
+    def condition(self, images: Images, masks: Masks) -> Support:
         """Read a support set once: Eq. 1-6 for each support, Eq. 15-16 among them.
 
         images, masks: see Method.condition.

@@ -11,6 +11,8 @@ from scl.method.records import Inputs
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+
+
 class Frozen(nn.Module):
     """Parameters without gradient, batch normalisation with stored statistics."""
 
