@@ -190,7 +190,7 @@ def pfenet_training(model, images, masks, query, truth, theirs) -> dict[str, tor
     passes = model.passes(model.encode(images, masks), masks, model.encode(query))
     for name, prediction in passes.items():
         loss = "query" if name == "q" else name
-        score = partial(segmentation_loss, mask=labels[name], rules=model.rules)
+        score = partial(segmentation_loss, mask=labels[name], loss_size=model.rules.loss_size)
         found[f"ce_{loss}"] = score(prediction.logits)
         found[f"ce_inner_{loss}"] = torch.stack([score(x) for x in prediction.inner])
         found[f"{PASSES[name]}_logits_lowres"] = prediction.logits

@@ -145,7 +145,6 @@ def test_likelier_is_argmax_ties_included():
 
 @pytest.mark.parametrize("loss_size", ["feature", "image"])
 def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
-    rules = Rules(loss_size=loss_size)
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 4, 5, generator=g)
     mask = torch.randint(0, 2, (1, 4, 5), generator=g)
@@ -156,9 +155,9 @@ def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
         for x in range(5):
             if mask[0, y, x] != 255:
                 total, known = total - float(p[0, mask[0, y, x], y, x].log()), known + 1
-    loss = segmentation_loss(logits, mask, rules)
+    loss = segmentation_loss(logits, mask, loss_size)
     assert loss.item() == pytest.approx(total / known, abs=1e-5)
-    assert segmentation_loss(logits, torch.full_like(mask, 255), rules).item() == 0
+    assert segmentation_loss(logits, torch.full_like(mask, 255), loss_size).item() == 0
 
 
 def test_the_loss_at_feature_size_shrinks_the_mask_and_at_image_size_enlarges_the_logits():
@@ -167,8 +166,8 @@ def test_the_loss_at_feature_size_shrinks_the_mask_and_at_image_size_enlarges_th
     mask[:, 4:15, 5:20] = 1
     small, big = shrink_mask(mask, (3, 4)).long(), resize_logits(logits, (21, 30))
     cross_entropy = torch.nn.functional.cross_entropy
-    at_feature = segmentation_loss(logits, mask, Rules(loss_size="feature"))
-    at_image = segmentation_loss(logits, mask, Rules(loss_size="image"))
+    at_feature = segmentation_loss(logits, mask, "feature")
+    at_image = segmentation_loss(logits, mask, "image")
     assert torch.allclose(at_feature, cross_entropy(logits, small))
     assert torch.allclose(at_image, cross_entropy(big, mask))
 

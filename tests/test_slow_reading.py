@@ -701,7 +701,7 @@ def test_shrinking_a_mask_is_the_loop_over_cells(mask_resize, size, cells):
     masks[1, 5, 2:6] = 1  # thin: no cell is half full
     masks[2] = g.integers(0, 2, size)
     masks[3] = g.choice([0, 1, 255], size)
-    ours = shrink_mask(torch.from_numpy(masks), cells, Rules(mask_resize=mask_resize))
+    ours = shrink_mask(torch.from_numpy(masks), cells, mask_resize)
     slow = np.stack([shrink(mask, cells, mask_resize) for mask in masks])
     np.testing.assert_allclose(ours, slow, atol=1e-6)
 
@@ -721,7 +721,7 @@ def test_cross_entropy_is_the_loop_over_known_pixels(loss_size, size, cells):
     masks[0, : size[0] // 2] = 255
     masks[1] = np.where(g.random(size) < 0.6, 255, 0)
     masks[2, :, -2:] = 255
-    ours = segmentation_loss(*tensors(logits, masks), Rules(loss_size=loss_size))
+    ours = segmentation_loss(*tensors(logits, masks), loss_size)
     assert ours.item() == pytest.approx(cross_entropy(logits, masks, loss_size), rel=1e-5)
 
 

@@ -175,7 +175,7 @@ def guide_supports(model: SCL, bank: FeatureBank, items: Sequence[int]) -> Guide
     """Self-guidance of the items of a bank, each as a support of its own."""
     index = torch.as_tensor(list(items), device=bank.masks.device)
     features = model.head.reduce(take_maps(bank.maps, index).mid, "support")
-    mask = shrink_mask(bank.masks[index], features.shape[-2:], model.rules)
+    mask = model.shrink(bank.masks[index], features)
     return Guided(features, mask, model.self_guide(features, mask, first_pass=True))
 
 

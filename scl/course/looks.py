@@ -15,10 +15,10 @@ from torch import Tensor
 from scl.course.spoil import SPOILS, spoil_mask
 from scl.datasets.bank import Batch, FeatureBank, take_maps
 from scl.method.episode import Dataset, EpisodeIndex
-from scl.method.fusion import fuse, pair_iou
-from scl.method.rules import SELF_GUIDED, VECTOR_NAMES, Guidance
+from scl.method.fusion import pair_iou
+from scl.method.rules import SELF_GUIDED, VECTOR_NAMES
 from scl.method.scl import SCL, Maps, Support
-from scl.method.vectors import guiding_vectors, shrink_mask, split_regions
+from scl.method.vectors import guiding_vectors, split_regions
 from scl.models.untrained import CosineGuide
 from scl.study.grid import GUIDED, RESULTS, grid
 
@@ -74,11 +74,11 @@ def look(
     batch = bank.batch([episode._replace(supports=episode.supports[:1])])
     support = model.condition(batch.support, batch.support_masks)
     probability = support.guide.first.logits.softmax(dim=1)[:, 1]
-    found, lost = split_regions(support.mask[:, 0], probability > threshold, model.rules)
+    found, lost = split_regions(support.mask[:, 0], probability > threshold, model.rules.regions)
     cosine = isinstance(model.head, CosineGuide)
     chance = _query_chances(model, support, found, lost, batch)
     predicted = chance > (threshold if cosine else 0.5)
-    ious = pair_iou(predicted, batch.query_masks.expand_as(predicted), model.rules).tolist()
+    ious = pair_iou(predicted, batch.query_masks.expand_as(predicted), model.rules.iou).tolist()
     names = ("v_s", "v_pri", "v_aux", "both")
     return Look(
         label=dataset.classes[episode.label],
@@ -101,11 +101,12 @@ def _query_chances(
     model: SCL, support: Support, found: Tensor, lost: Tensor, batch: Batch
 ) -> Tensor:
     """The query's foreground probability, [4, H, W]: under v_s, v_pri, v_aux, and the last two."""
-    features, every = support.features[:, 0], Guidance(VECTOR_NAMES)
-    three = guiding_vectors(features, support.guide.v_s, found, lost, every, model.rules)[0]
+    features, v_s, rules = support.features[:, 0], support.guide.v_s, model.rules
+    chosen = VECTOR_NAMES, rules.epsilon, rules.empty
+    three = guiding_vectors(features, v_s, found, lost, *chosen)[0]
     # A head takes two vectors, so a vector alone stands in both places, as v_s does in Eq. 2.
     pairs = torch.cat([three.unsqueeze(1).expand(-1, 2, -1), three[None, 1:]])
-    queries = Maps(*(None if m is None else m.expand(4, *m.shape[1:]) for m in batch.query))
+    queries = batch.query.apply(lambda m: m.expand(4, *m.shape[1:]))
     four = replace(support, vectors=pairs.unsqueeze(1))
     return model.segment(four, queries, size=tuple(batch.query_masks.shape[-2:])).fused[:, 1]
 
@@ -176,7 +177,7 @@ def fusion_look(
     maps = _support_maps(model, bank, [episode.supports[k] for k in kept], given)
     query = take_maps(bank.maps, torch.tensor([episode.query]))._replace(masked=None)
     done = model.segment(model.condition(maps, given), query, size=tuple(truth.shape[-2:]))
-    average = fuse(done.logits, torch.ones_like(done.scores), model.rules)
+    average = model.fuse(done.logits, torch.ones_like(done.scores)).softmax(dim=1)
     chances = {"plain average": average[:, 1], "cross-guided": done.fused[:, 1]}
     return FusionLook(
         label=dataset.classes[episode.label],
@@ -188,7 +189,7 @@ def fusion_look(
         query=dataset[episode.query][0],
         truth=_array(truth[0]),
         predictions={name: _array(chance[0] > 0.5) for name, chance in chances.items()},
-        ious={n: pair_iou(c > 0.5, truth, model.rules).item() for n, c in chances.items()},
+        ious={n: pair_iou(c > 0.5, truth, model.rules.iou).item() for n, c in chances.items()},
     )
 
 
@@ -212,9 +213,9 @@ def _support_maps(model: SCL, bank: FeatureBank, items: Sequence[int], masks: Te
     """Maps [1, K, ...] of some items under other masks [1, K, H, W]: only the prior's depend."""
     maps = take_maps(bank.maps, torch.tensor(items))
     if maps.masked is not None:
-        small = shrink_mask(masks[0], maps.mid.shape[-2:], model.rules)
+        small = model.shrink(masks[0], maps.mid)
         maps = maps._replace(masked=model.backbone.high(maps.mid, small))
-    return Maps(*(None if m is None else m[None] for m in maps))
+    return maps.apply(lambda m: m[None])
 
 
 def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray:

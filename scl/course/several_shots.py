@@ -13,10 +13,9 @@ from scl.datasets.bank import Batch, FeatureBank
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.evaluate import Result
 from scl.method.episode import EpisodeIndex
-from scl.method.fusion import confidence, fuse, pair_iou
+from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels, interval, resample
-from scl.method.rules import Rules
 from scl.method.scl import SCL, Support
 
 
@@ -30,12 +29,12 @@ def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support
     support = model.condition(batch.support, batch.support_masks)
     logits = model.segment(support, batch.query, "average", size).logits
     alone = likelier(logits)
-    others = confidence(support.mutual, Rules(own_score=False))
+    others = confidence(support.mutual, own_score=False)
     best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
     rows = torch.arange(len(truth))
 
     def weighted(scores: Tensor) -> Tensor:
-        return likelier(fuse(logits, scores, model.rules))
+        return likelier(model.fuse(logits, scores))
 
     masks = {
         "one support": alone[:, -1],

@@ -94,7 +94,7 @@ class FeatureBank:
 
 def take_maps(maps: Maps, index: Tensor) -> Maps:
     """The maps of the items at `index`, whose shape becomes the leading dimensions."""
-    return Maps(*(None if m is None else m[index] for m in maps))
+    return maps.apply(lambda m: m[index])
 
 
 def _encode(

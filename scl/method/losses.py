@@ -7,10 +7,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.method.rules import Rules
+from scl.method.rules import words_checked
 from scl.method.vectors import IGNORE, shrink_mask
 
 
+@words_checked
 def resize_logits(
     logits: Tensor, size: tuple[int, ...], enlarge: Literal["aligned", "centres"] = "aligned"
 ) -> Tensor:
@@ -29,14 +30,17 @@ def likelier(scores: Tensor) -> Tensor:
     return (foreground > background).long()
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> Tensor:
+@words_checked
+def segmentation_loss(
+    logits: Tensor, mask: Tensor, loss_size: Literal["feature", "image"] = "feature"
+) -> Tensor:
     """Eq. 7, 10 and 13: cross-entropy, averaged over the pixels whose label is known.
 
     logits: [N, 2, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar.
-    Rule loss_size says where the two meet: at "image" size (the logits are enlarged) or at
-    "feature" size (the mask is shrunk; a cell most of which is ignored stays ignored).
+    loss_size says where the two meet: at "image" size (the logits are enlarged) or at "feature"
+    size (the mask is shrunk; a cell most of which is ignored stays ignored).
     """
-    if rules.loss_size == "image":
+    if loss_size == "image":
         logits, target = resize_logits(logits, mask.shape[-2:]), mask.long()
     else:
         target = _shrink_labels(mask, logits.shape[-2:])
@@ -45,8 +49,9 @@ def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> T
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum") / known
 
 
-def _shrink_labels(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """[N, H, W] labels to [N, h, w] with 0, 1 and 255."""
-    unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), size).squeeze(1) > 0.5
+def _shrink_labels(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Shrink labels [N, H, W] to [N, h, w] with 0, 1 and 255."""
+    h, w = size
+    unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), (h, w)).squeeze(1) > 0.5
     labels = shrink_mask(mask, size).long()
     return labels.masked_fill(unknown & (labels == 0), IGNORE)

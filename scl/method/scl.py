@@ -87,7 +87,7 @@ class SCL(Method):
 
     def shrink(self, masks: Tensor, maps: Tensor) -> Tensor:
         """Bring masks [N, H, W] to the size of maps [N, c, h, w]."""
-        return shrink_mask(masks, maps.shape[-2:], self.rules)
+        return shrink_mask(masks, maps.shape[-2:], self.rules.mask_resize)
 
     # --------------------------------------------------------------- a support
 
@@ -97,14 +97,16 @@ class SCL(Method):
         first_pass: predict the support even where no guiding vector needs it (the loss L_s1 of
         a model guided by v_s alone).
         """
-        v_s = masked_gap(features, mask, self.rules.epsilon)
+        epsilon = self.rules.epsilon
+        v_s = masked_gap(features, mask, epsilon)
         first, found, lost = None, mask, torch.zeros_like(mask)
         if self.guidance.splits or first_pass:
             repeated = v_s.unsqueeze(1).expand(-1, self.head.n, -1)
             first = self.head.support(features, repeated)
             # argmax passes no gradient: the regions are constants, the pooled features are not.
-            found, lost = split_regions(mask, likelier(first.logits), self.rules)
-        vectors = guiding_vectors(features, v_s, found, lost, self.guidance, self.rules)
+            found, lost = split_regions(mask, likelier(first.logits), self.rules.regions)
+        names, empty = self.guidance.vectors, self.rules.empty
+        vectors = guiding_vectors(features, v_s, found, lost, names, epsilon, empty)
         return SelfGuide(v_s, first, found, lost, vectors)
 
     def second_pass(
@@ -176,14 +178,12 @@ class SCL(Method):
 
     def sum_losses(self, passes: dict[str, tuple[Prediction, Tensor]]) -> dict[str, Tensor]:
         """Eq. 14 from predictions, each with its truth [B, H, W]; see losses."""
-        losses = {
-            name: segmentation_loss(prediction.logits, mask, self.rules)
-            for name, (prediction, mask) in passes.items()
-        }
+        size = self.rules.loss_size
+        losses = {n: segmentation_loss(p.logits, mask, size) for n, (p, mask) in passes.items()}
         total = functools.reduce(torch.add, losses.values())
         if self.rules.auxiliary_loss:
             for prediction, mask in passes.values():
-                inner = [segmentation_loss(x, mask, self.rules) for x in prediction.inner]
+                inner = [segmentation_loss(x, mask, size) for x in prediction.inner]
                 if inner:
                     total = total + self.rules.auxiliary_loss * sum(inner) / len(inner)
         return {**losses, "total": total}
@@ -206,9 +206,10 @@ class SCL(Method):
         for group, (_, truth) in zip(groups, read, strict=True):
             logits = self.mutual_logits(support, group)
             predicted = likelier(resize_logits(logits, truth.shape[-2:], self.rules.enlarge))
-            columns.append(pair_iou(predicted, truth[:, None].expand_as(predicted), self.rules))
-        mutual = torch.cat(columns, dim=2)
-        return replace(support, mutual=mutual, scores=confidence(mutual, self.rules))
+            truth = truth[:, None].expand_as(predicted)
+            columns.append(pair_iou(predicted, truth, self.rules.iou))
+        mutual, own_score = torch.cat(columns, dim=2), self.rules.own_score
+        return replace(support, mutual=mutual, scores=confidence(mutual, own_score=own_score))
 
     def mutual_logits(self, support: Support, group: SupportGroup | None = None) -> Tensor:
         """Eq. 15 before its argmax: [B, K, I, 2, h, w], entry [b, k, i] = G(I_i | I_k).
@@ -284,7 +285,8 @@ class SCL(Method):
 
     def fuse(self, logits: Tensor, scores: Tensor) -> Tensor:
         """Eq. 17 before its softmax: [B, K, 2, H, W] and [B, K] to [B, 2, H, W]."""
-        return fuse_logits(logits, scores, self.rules)
+        rules = self.rules
+        return fuse_logits(logits, scores, rules.fused, rules.divisor, rules.no_score)
 
     # -------------------------------------------------- what the other rooms ask
 

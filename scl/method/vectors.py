@@ -6,28 +6,35 @@ Masks hold 1 on the object, 0 elsewhere and 255 where nobody knows (ignored).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from scl.device import full_precision
-from scl.method.rules import Guidance, Rules
+from scl.method.rules import words_checked
 
 IGNORE = 255
 
 
-def shrink_mask(mask: Tensor, size: tuple[int, int], rules: Rules = Rules()) -> Tensor:
+@words_checked
+def shrink_mask(
+    mask: Tensor, size: tuple[int, ...], mask_resize: Literal["binary", "bilinear"] = "binary"
+) -> Tensor:
     """Bring a mask to the size of the feature map, as Eq. 1 asks ("M_s needs to be downsampled").
 
     mask: [N, H, W] with values 0, 1, 255; ignored pixels count as background.
-    Returns [N, h, w] float. Rule "binary": 1 where the object covers more than half of a cell;
+    Returns [N, h, w] float. "binary": 1 where the object covers more than half of a cell;
     a thin object that covers no half cell keeps its fullest ones, so that an object never
-    disappears. Rule "bilinear": soft values in 0..1, corners aligned (released code).
+    disappears. "bilinear": soft values in 0..1, corners aligned (released code).
     """
     inside = (mask == 1).float().unsqueeze(1)
-    if rules.mask_resize == "bilinear":
+    if mask_resize == "bilinear":
         return F.interpolate(inside, size, mode="bilinear", align_corners=True).squeeze(1)
-    cover = F.adaptive_avg_pool2d(inside, size).squeeze(1)
+    h, w = size
+    cover = F.adaptive_avg_pool2d(inside, (h, w)).squeeze(1)
     fullest = cover.amax(dim=(1, 2), keepdim=True)
     thin = (fullest <= 0.5) & (fullest > 0)
     # Cells of different sizes round equal shares differently.
@@ -47,7 +54,12 @@ def masked_gap(features: Tensor, mask: Tensor, epsilon: float = 0.0) -> Tensor:
     return total / torch.where(area > 0, area, torch.ones_like(area))
 
 
-def split_regions(mask: Tensor, predicted: Tensor, rules: Rules = Rules()) -> tuple[Tensor, Tensor]:
+@words_checked
+def split_regions(
+    mask: Tensor,
+    predicted: Tensor,
+    regions: Literal["partition", "exact", "truncated"] = "partition",
+) -> tuple[Tensor, Tensor]:
     """The two Iverson brackets of Eq. 5-6: the foreground that was found, and that was lost.
 
     mask: [N, h, w] in 0..1; predicted: [N, h, w] with 0 or 1 (Eq. 4). Returns two [N, h, w].
@@ -56,32 +68,40 @@ def split_regions(mask: Tensor, predicted: Tensor, rules: Rules = Rules()) -> tu
     moves a fractional cell that was found into the lost region.
     """
     predicted = predicted.to(mask.dtype)
-    if rules.regions == "partition":
+    if regions == "partition":
         return mask * predicted, mask * (1 - predicted)
     total = predicted + mask
-    if rules.regions == "truncated":
+    if regions == "truncated":
         total = total.trunc()
     return (total == 2).to(mask.dtype), ((total == 1) & (mask != 0)).to(mask.dtype)
 
 
+@words_checked
 def guiding_vectors(
-    features: Tensor, v_s: Tensor, found: Tensor, lost: Tensor, guidance: Guidance, rules: Rules
+    features: Tensor,
+    v_s: Tensor,
+    found: Tensor,
+    lost: Tensor,
+    names: Sequence[str] = ("pri", "aux"),
+    epsilon: float = 0.0,
+    empty: Literal["initial", "zero"] = "initial",
 ) -> Tensor:
     """Eq. 5-6, and the choice of Table 5: the n vectors that guide, [N, n, d].
 
-    An empty region (nothing found, or nothing lost) has no average, and the paper is silent. Rule
-    empty="initial" sends v_s, all that is known then; "zero" sends the zero vector, which a head
-    meets at the beginning of training but hardly later, and again on novel classes.
+    names: among "s", "pri" and "aux". An empty region (nothing found, or nothing lost) has no
+    average, and the paper is silent: "initial" sends v_s, all that is known then; "zero" sends
+    the zero vector, which a head meets at the beginning of training but hardly later, and again
+    on novel classes.
     """
 
     def pooled(region: Tensor) -> Tensor:
-        vector = masked_gap(features, region, rules.epsilon)
-        if rules.empty == "initial":
+        vector = masked_gap(features, region, epsilon)
+        if empty == "initial":
             vector = torch.where(region.sum(dim=(1, 2)).unsqueeze(1) > 0, vector, v_s)
         return vector
 
     by_name = {"s": lambda: v_s, "pri": lambda: pooled(found), "aux": lambda: pooled(lost)}
-    return torch.stack([by_name[name]() for name in guidance.vectors], dim=1)
+    return torch.stack([by_name[name]() for name in names], dim=1)
 
 
 def concat_vectors(features: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:

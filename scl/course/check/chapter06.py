@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.method import fusion
-from scl.method.rules import Rules
 
 from .judge import Case, Exercise, Function, Mistake, Slip, compare, finite, generator, run, tell
 
@@ -43,7 +42,7 @@ CONFIDENCE_SLIPS = (
         "The scores were scaled to sum to 1. Eq. 16 leaves them as they are.",
     ),
     Slip(
-        lambda u: fusion.confidence(u, Rules(own_score=False)),
+        lambda u: fusion.confidence(u, own_score=False),
         "You left out each support's prediction of itself. A reasonable idea (rule own_score "
         "of this course), but Eq. 16 lets i run over all supports.",
     ),
