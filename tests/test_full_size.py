@@ -277,7 +277,7 @@ def torchvision_vgg(ceil_mode: bool, net: vgg.VGG16) -> nn.Sequential:
     with torch.device("meta"):
         features = models.vgg16_bn().features
     features = features.to_empty(device="cpu").eval()
-    starts = {name: start for name, (start, _) in vgg.LAYERS.items()} | {"layer4": vgg.LAYER4[0]}
+    starts = {name: start for name, (start, _) in vgg.LAYERS.items()}
     state = {}
     for key, value in net.state_dict().items():
         layer, place, kind = key.split(".")

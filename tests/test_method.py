@@ -10,9 +10,9 @@ from scl.datasets.fit import Fit
 from scl.evaluation.evaluate import evaluate
 from scl.evaluation.predict import predict_files
 from scl.evaluation.protocol import ProtocolConfig, evaluate_protocol
+from scl.method.contracts import Method
 from scl.method.episode import EpisodeSampler
 from scl.method.losses import resize_logits
-from scl.method.method import Method
 from scl.method.records import Maps, Segmentation, Support
 from scl.method.vectors import masked_gap, shrink_mask
 from tests.helpers import TinyBackbone

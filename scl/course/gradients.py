@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scl.datasets.bank import Batch
+from scl.method.episode import Episodes
 from scl.method.scl import SCL
 
 
-def gradient_norms(model: SCL, batch: Batch) -> dict[str, dict[str, float]]:
+def gradient_norms(model: SCL, batch: Episodes) -> dict[str, dict[str, float]]:
     """Loss to (part of the head to the length of the gradient that the loss sends it)."""
     model.train()
-    losses = model.losses(
-        batch.support.flat(), batch.support_masks.flatten(0, 1), batch.query, batch.query_masks
-    )
+    losses = model.losses(*batch.one_shot()[:4])
     model.eval()
     parts = {n: list(p.parameters()) for n, p in model.head.named_children()}
     parts = {name: parameters for name, parameters in parts.items() if parameters}
@@ -32,16 +30,14 @@ def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
     return float(sum(g.square().sum() for g in grads if g is not None) ** 0.5)
 
 
-def gradient_maps(model: SCL, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+def gradient_maps(model: SCL, batch: Episodes) -> dict[str, tuple[Tensor, Tensor]]:
     """Loss to how hard it pulls at each cell of F_s and F_q of the first episode: two [h, w].
 
     The pull is the length of the gradient in a cell. CANet-style head.
     """
     kept: list[Tensor] = []
     hook = model.head.dropout.register_forward_hook(lambda *call: kept.append(call[2]))
-    losses = model.losses(
-        batch.support.flat(), batch.support_masks.flatten(0, 1), batch.query, batch.query_masks
-    )
+    losses = model.losses(*batch.one_shot()[:4])
     hook.remove()
 
     def pull(loss: Tensor, features: Tensor) -> Tensor:

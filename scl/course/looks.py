@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from scl.course.spoil import SPOILS, spoil_mask
-from scl.datasets.bank import Batch, FeatureBank, take_maps
-from scl.method.episode import Dataset, EpisodeIndex
+from scl.datasets.bank import FeatureBank, take_maps
+from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import pair_iou
 from scl.method.rules import SELF_GUIDED, VECTOR_NAMES
 from scl.method.scl import SCL, Maps, Support
@@ -98,7 +98,7 @@ def look(
 
 
 def _query_chances(
-    model: SCL, support: Support, found: Tensor, lost: Tensor, batch: Batch
+    model: SCL, support: Support, found: Tensor, lost: Tensor, batch: Episodes
 ) -> Tensor:
     """The query's foreground probability, [4, H, W]: under v_s, v_pri, v_aux, and the last two."""
     features, v_s, rules = support.features[:, 0], support.guide.v_s, model.rules

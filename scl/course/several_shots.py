@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from scl.course.spoil import spoil_mask
-from scl.datasets.bank import Batch, FeatureBank
+from scl.datasets.bank import FeatureBank
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.evaluate import Result
-from scl.method.episode import EpisodeIndex
+from scl.method.episode import EpisodeIndex, Episodes
 from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels, interval, resample
@@ -20,7 +20,7 @@ from scl.method.scl import SCL, Support
 
 
 @torch.no_grad()
-def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support]:
+def fuse_every_way(model: SCL, batch: Episodes) -> tuple[dict[str, Result], Support]:
     """K supports used in seven ways; the last one looks at the query's truth.
 
     Returns a Result by name, and the support set that was read.
@@ -55,7 +55,7 @@ def spoiled_batch(
     episodes: Sequence[EpisodeIndex],
     kind: str,
     generator: np.random.Generator,
-) -> Batch:
+) -> Episodes:
     """Episodes whose first support has a spoiled mask; kind: see `spoil`. No prior (CANet)."""
     batch = bank.batch(episodes)
     masks = batch.support_masks.clone()

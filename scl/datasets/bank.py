@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scl.method.episode import Dataset, EpisodeIndex, image_tensor
-from scl.method.method import Method
+from scl.method.contracts import Method
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, image_tensor
 from scl.method.records import Maps
 
-
-class Batch(NamedTuple):
-    """B episodes as features.
-
-    support: maps [B, K, ...]; support_masks: [B, K, H, W]; query: maps [B, ...];
-    query_masks: [B, H, W]; labels: [B].
-    """
-
-    support: Maps
-    support_masks: Tensor
-    query: Maps
-    query_masks: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same episodes on another device; the labels stay where they are."""
-        return Batch(*(x.to(device) for x in self[:-1]), self.labels)
+Batch = Episodes  # until scl/training imports that
 
 
 class FeatureBank:
@@ -72,7 +55,7 @@ class FeatureBank:
             setattr(moved, name, value.to(device) if hasattr(value, "to") else value)
         return moved
 
-    def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Batch:
+    def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Episodes:
         """Gather episodes; the first `wrong` supports of each show the wrong object."""
         device = self.masks.device
         supports = torch.tensor([e.supports for e in episodes], device=device)
@@ -89,7 +72,7 @@ class FeatureBank:
                 maps.masked[:, :wrong] = self.wrong_maps.masked[supports[:, :wrong]]
         labels = torch.tensor([e.label for e in episodes])
         query = take_maps(self.maps, queries)._replace(masked=None)
-        return Batch(maps, masks, query, self.masks[queries], labels)
+        return Episodes(maps, masks, query, self.masks[queries], labels)
 
 
 def take_maps(maps: Maps, index: Tensor) -> Maps:

@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 
 from scl.datasets.bank import FeatureBank
 from scl.device import autocast
+from scl.method.contracts import Backbone, Method
 from scl.method.episode import EpisodeIndex
-from scl.method.method import Method
 from scl.method.metric import class_iou, count_pixels, fb_iou, mean_iou
-from scl.method.records import Backbone, Fusion, Support
+from scl.method.records import Fusion, Support
 from scl.models.untrained import cosine_method
 
 

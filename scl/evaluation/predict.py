@@ -22,8 +22,8 @@ from scl.device import autocast, device_of, pick_device
 from scl.evaluation.overlay import PREDICTED, overlay
 from scl.evaluation.protocol import ready
 from scl.files import write_atomically
+from scl.method.contracts import Method
 from scl.method.losses import likelier
-from scl.method.method import Method
 from scl.method.records import Fusion, Support
 
 LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement

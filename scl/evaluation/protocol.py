@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -28,14 +28,14 @@ from scl.datasets.fit import Fit, as_taken
 from scl.device import autocast, gathered, pick_device
 from scl.evaluation.evaluate import Result
 from scl.files import versions, write_atomically, write_json
-from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
+from scl.method.contracts import Method
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.losses import likelier
-from scl.method.method import Method
 from scl.method.metric import class_iou, count_pixels, interval, resample, weighted_miou
 from scl.method.records import Fusion
 from scl.models.checkpoint import weights_digest
 
-Episodes = Mapping[int, Sequence[EpisodeIndex]]  # by seed
+EpisodeLists = Mapping[int, Sequence[EpisodeIndex]]  # by seed
 COLUMNS = 5  # the four of scl.method.metric.count_pixels, and the pixels of the object
 
 
@@ -80,7 +80,7 @@ def item_name(dataset: Dataset, index: int) -> str:
     return "+".join(sorted(names))
 
 
-def _rows(dataset: Dataset, episodes: Episodes) -> list[dict]:
+def _rows(dataset: Dataset, episodes: EpisodeLists) -> list[dict]:
     """Episodes as plain values: the class, and place and name of every image."""
 
     def entry(index: int) -> list:
@@ -98,7 +98,7 @@ def _rows(dataset: Dataset, episodes: Episodes) -> list[dict]:
     ]
 
 
-def write_episodes(path: str | Path, dataset: Dataset, episodes: Episodes) -> Path:
+def write_episodes(path: str | Path, dataset: Dataset, episodes: EpisodeLists) -> Path:
     """Write episodes to a JSON file, one a line, to be replayed by read_episodes."""
     path = Path(path)
     rows = ",\n".join(json.dumps(row) for row in _rows(dataset, episodes))
@@ -160,7 +160,7 @@ def describe(
     model: Method,
     dataset: Dataset,
     config: ProtocolConfig,
-    episodes: Episodes,
+    episodes: EpisodeLists,
     device: torch.device,
 ) -> dict:
     """Everything that decides the counts, as plain values: two evaluations alike give the same."""
@@ -290,46 +290,37 @@ def _check_part(path: Path, found: object, described: dict) -> None:
 # ---------------------------------------------------------------------- counting
 
 
-class Task(NamedTuple):
-    """An episode, read: supports as the network takes them, the query, its mask as it is on disk.
-
-    images: K tensors [3, h, w]; masks: K tensors [h, w]; query: [3, h, w]; truth: [H, W].
-    """
-
-    images: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]
-    query: Tensor
-    truth: Tensor
-
-
-def read_task(dataset: Dataset, episode: EpisodeIndex, fit: Fit) -> Task:
-    """Read an episode's images and masks and bring them to network size."""
-    supports = [fit.to_network(*dataset[i]) for i in episode.supports]
-    image, truth = dataset[episode.query]
-    images, masks = zip(*supports, strict=True)
-    return Task(images, masks, fit.to_network(image)[0], torch.from_numpy(np.array(truth)))
+def read_episode(dataset: Dataset, index: EpisodeIndex, fit: Fit) -> Episodes:
+    """Read an episode, B = 1: images at network size, the query's mask as it is on disk."""
+    supports = [fit.to_network(*dataset[i]) for i in index.supports]
+    image, truth = dataset[index.query]
+    images, masks = zip(*((image[None], mask[None]) for image, mask in supports), strict=True)
+    query, truth = fit.to_network(image)[0][None], torch.from_numpy(np.array(truth))[None]
+    return Episodes(images, masks, query, truth, torch.tensor([index.label]))
 
 
 @torch.inference_mode()
-def count_tasks(
-    model: Method, tasks: Sequence[Task], config: ProtocolConfig, device: torch.device
+def count_episodes(
+    model: Method, episodes: Sequence[Episodes], config: ProtocolConfig, device: torch.device
 ) -> list[list[int]]:
     """The row of counts of each episode; those of one size go through the model together."""
-    shapes = {(*(x.shape for x in t.images), t.query.shape) for t in tasks}
-    if len(tasks) > 1 and len(shapes) > 1:
-        return [row for task in tasks for row in count_tasks(model, [task], config, device)]
+    shapes = {(*(x.shape for x in e.support), e.query.shape) for e in episodes}
+    if len(episodes) > 1 and len(shapes) > 1:
+        return [row for e in episodes for row in count_episodes(model, [e], config, device)]
 
     def taken(images: Iterable[Tensor]) -> Tensor:
-        return as_taken(torch.stack(list(images)).to(device, non_blocking=True), model.backbone)
+        return as_taken(torch.cat(list(images)).to(device, non_blocking=True), model.backbone)
 
-    images = [taken(column) for column in zip(*(t.images for t in tasks), strict=True)]
-    masks = [torch.stack(c).to(device) for c in zip(*(t.masks for t in tasks), strict=True)]
+    images = [taken(column) for column in zip(*(e.support for e in episodes), strict=True)]
+    masks = [
+        torch.cat(c).to(device) for c in zip(*(e.support_masks for e in episodes), strict=True)
+    ]
     with autocast(device):
         support = model.condition(images, masks)
-        found = model.segment(support, taken(t.query for t in tasks), config.fusion)
+        found = model.segment(support, taken(e.query for e in episodes), config.fusion)
     rows = []
-    for logits, task in zip(found.fused_logits, tasks, strict=True):
-        truth = task.truth.to(device)[None]
+    for logits, episode in zip(found.fused_logits, episodes, strict=True):
+        truth = episode.query_masks.to(device)
         predicted = likelier(config.fit.logits_back(logits, truth.shape[1:]))[None]
         rows.append([*count_pixels(predicted, truth)[0].tolist(), int((truth == 1).sum())])
     return rows
@@ -418,15 +409,15 @@ class Evaluation:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_go_on()) from None
 
-    def _read(self, chunk: Iterable[int]) -> list[Task]:
-        return [read_task(self.dataset, self.flat[i], self.config.fit) for i in chunk]
+    def _read(self, chunk: Iterable[int]) -> list[Episodes]:
+        return [read_episode(self.dataset, self.flat[i], self.config.fit) for i in chunk]
 
-    def _count(self, chunks: Iterable[range], read: Iterable[list[Task]], bar: tqdm) -> None:
+    def _count(self, chunks: Iterable[range], read: Iterable[list[Episodes]], bar: tqdm) -> None:
         tally = Tally()
         for index, row in self.rows.items():
             tally.add(self.flat[index].label, row)
-        for chunk, tasks in zip(chunks, read, strict=True):
-            counts = count_tasks(self.model, tasks, self.config, self.device)
+        for chunk, episodes in zip(chunks, read, strict=True):
+            counts = count_episodes(self.model, episodes, self.config, self.device)
             new = {i: row for i, row in zip(chunk, counts, strict=True) if i not in self.rows}
             self.kept.add(new)
             self.rows.update(new)
@@ -461,7 +452,7 @@ def evaluate_protocol(
     out: str | Path | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
-    episodes: Episodes | None = None,
+    episodes: EpisodeLists | None = None,
     shard: tuple[int, int] | None = None,
     batch: int = 1,
     workers: int = 2,
@@ -499,7 +490,7 @@ def evaluate_protocol(
     return record
 
 
-def _check_plan(config: ProtocolConfig, episodes: Episodes, batch: int) -> None:
+def _check_plan(config: ProtocolConfig, episodes: EpisodeLists, batch: int) -> None:
     """Raise unless the episodes are those that the configuration speaks of."""
     if batch < 1:
         raise ValueError(f"batch={batch!r}: expected at least 1")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scl.method.checks import _size, check_masks, check_support
+from scl.method.checks import _size, check_episodes, check_masks, check_support, group_supports
+from scl.method.records import Images, Maps, Masks
 
 
 class Dataset(Protocol):
@@ -31,28 +32,37 @@ class Dataset(Protocol):
         """Image, H x W x 3 uint8, and mask, H x W uint8 with 0, 1, 255."""
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One task: segment in the query what the supports show.
+class Episodes(NamedTuple):
+    """B tasks of K shots: segment in each query what its supports show.
 
-    support_images: [K, 3, H, W] in 0..1; support_masks: [K, H, W] with 0, 1, 255 (ignored);
-    query_image: [3, H, W]; query_mask: [H, W], only for training and scoring; label: the class.
+    support: images [B, K, 3, H, W] in 0..1, or their maps, or K tensors [B, 3, H, W] that differ
+    in size; support_masks: [B, K, H, W], or K tensors alike, with 0, 1, 255 (ignored); query:
+    [B, 3, H, W], or maps; query_masks: [B, H, W], only for training and scoring; labels: [B],
+    which class each is of.
     """
 
-    support_images: Tensor
-    support_masks: Tensor
-    query_image: Tensor
-    query_mask: Tensor
-    label: str
+    support: Images
+    support_masks: Masks
+    query: Tensor | Maps
+    query_masks: Tensor
+    labels: Tensor
 
-    def __post_init__(self) -> None:
-        check_support(self.support_images.unsqueeze(0), self.support_masks.unsqueeze(0))
-        check_masks(self.query_mask.unsqueeze(0), "query")
-        if self.query_image.shape[-2:] != self.query_mask.shape[-2:]:
-            raise ValueError(
-                f"query image {_size(self.query_image)} and mask {_size(self.query_mask)} differ "
-                "in size: bring both to the same height and width"
-            )
+    def to(self, device: torch.device | str) -> Episodes:
+        """Copy all but the labels to another device; to CUDA without waiting."""
+        later = torch.device(device).type == "cuda"
+
+        def moved(x: Any) -> Any:
+            return x.to(device, non_blocking=later) if hasattr(x, "to") else tuple(map(moved, x))
+
+        return Episodes(*map(moved, self))._replace(labels=self.labels)
+
+    def one_shot(self) -> Episodes:
+        """Leave out the dimension K, which is 1: supports [B, ...] with masks [B, H, W]."""
+        (support, masks), *others = group_supports(self.support, self.support_masks)
+        if others or masks.shape[1] != 1:
+            raise ValueError(f"{len(others) + masks.shape[1]} supports: expected one an episode")
+        support = support.flat() if isinstance(support, Maps) else support[:, 0]
+        return self._replace(support=support, support_masks=masks[:, 0])
 
 
 class EpisodeIndex(NamedTuple):
@@ -115,6 +125,50 @@ class EpisodeSampler:
 def image_tensor(image: np.ndarray) -> Tensor:
     """H x W x 3 uint8 to [3, H, W] float in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+
+
+def load_episodes(dataset: Dataset, indices: Sequence[EpisodeIndex]) -> Episodes:
+    """Read the images and masks of episodes of one K, all supports and all queries of one size."""
+
+    def loaded(items: Sequence[int]) -> tuple[Tensor, Tensor]:
+        images, masks = zip(*(dataset[i] for i in items), strict=True)
+        return torch.stack([*map(image_tensor, images)]), torch.from_numpy(np.stack(masks))
+
+    supports, support_masks = loaded([i for index in indices for i in index.supports])
+    queries, query_masks = loaded([index.query for index in indices])
+    shape = len(indices), len(indices[0].supports)
+    labels = torch.tensor([index.label for index in indices])
+    supports, support_masks = (x.unflatten(0, shape) for x in (supports, support_masks))
+    episodes = Episodes(supports, support_masks, queries, query_masks, labels)
+    check_episodes(episodes)
+    return episodes
+
+
+# Until scl/training reads Episodes, too.
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task: segment in the query what the supports show.
+
+    support_images: [K, 3, H, W] in 0..1; support_masks: [K, H, W] with 0, 1, 255 (ignored);
+    query_image: [3, H, W]; query_mask: [H, W], only for training and scoring; label: the class.
+    """
+
+    support_images: Tensor
+    support_masks: Tensor
+    query_image: Tensor
+    query_mask: Tensor
+    label: str
+
+    def __post_init__(self) -> None:
+        check_support(self.support_images.unsqueeze(0), self.support_masks.unsqueeze(0))
+        check_masks(self.query_mask.unsqueeze(0), "query")
+        if self.query_image.shape[-2:] != self.query_mask.shape[-2:]:
+            raise ValueError(
+                f"query image {_size(self.query_image)} and mask {_size(self.query_mask)} differ "
+                "in size: bring both to the same height and width"
+            )
 
 
 def load_episode(dataset: Dataset, index: EpisodeIndex) -> Episode:

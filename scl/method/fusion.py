@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scl.method.rules import words_checked
 from scl.method.vectors import IGNORE
+from scl.method.words import words_checked
 
 
 @words_checked

@@ -9,53 +9,14 @@ prior (pfenet.py). Full-size systems are other parameters of the same classes.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.method.records import Maps, Prediction, SupportGroup
+from scl.method.contracts import Head, Role, built
+from scl.method.records import Prediction
 from scl.method.vectors import concat_vectors
-
-Role = Literal["support", "query"]
-
-
-class Head(nn.Module, ABC):
-    """What SCL needs of a head; what is written here suits a head without a hint.
-
-    n: number of guiding vectors; hint_channels: of what the query's FPM sees beside them;
-    needs_high: hints are made of high-level maps (PFENet); refines: a query's prediction can be
-    the hint of another pass (CANet).
-    """
-
-    n: int
-    hint_channels = 0
-    needs_high = False
-    refines = False
-
-    def reduce(self, mid: Tensor, role: Role) -> Tensor:
-        """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
-        return mid
-
-    @abstractmethod
-    def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
-    ) -> Prediction:
-        """Predict D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
-
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        """Predict D(FPM_q(.)) of Eq. 12, with a hint [N, c, h, w]."""
-        return self.support(features, vectors)
-
-    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
-        """Make the first hint of I queries [B, I, ...] under k supports: [B, k, I, c, h, w].
-
-        Here nothing is known yet: zeros.
-        """
-        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
-        return query.mid.new_zeros(b, k, i, self.hint_channels, *query.mid.shape[-2:])
 
 
 class Conv(nn.Sequential):
@@ -163,16 +124,3 @@ class CANetHead(Head):
         for branch in self.branches:
             x = x + branch(x)
         return Prediction(self.classify(self.aspp(x)))
-
-
-FPM = TypeVar("FPM", nn.Sequential, nn.ModuleList)
-
-
-def built(support_fpm: FPM | None) -> FPM:
-    """Return the support's FPM, or say that there is none."""
-    if not support_fpm:
-        raise ValueError(
-            "this head was built without the support's FPM: pass support_fpm=True, or let the "
-            "mutual predictions of K supports come from the whole model (rule mutual='model')"
-        )
-    return support_fpm

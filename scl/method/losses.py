@@ -7,8 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.method.rules import words_checked
 from scl.method.vectors import IGNORE, shrink_mask
+from scl.method.words import words_checked
 
 
 @words_checked
@@ -16,8 +16,8 @@ def resize_logits(
     logits: Tensor, size: tuple[int, ...], enlarge: Literal["aligned", "centres"] = "aligned"
 ) -> Tensor:
     """Resize score maps [..., 2, h, w] to [..., 2, H, W] float32, bilinear; enlarge: see Rules."""
-    flat = logits.float().flatten(0, -4)
-    resized = F.interpolate(flat, size, mode="bilinear", align_corners=enlarge == "aligned")
+    corners, flat = enlarge == "aligned", logits.float().flatten(0, -4)
+    resized = F.interpolate(flat, size, mode="bilinear", align_corners=corners)
     return resized.unflatten(0, logits.shape[:-3])
 
 

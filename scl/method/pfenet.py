@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.method.heads import Conv, Head, Role, built
+from scl.method.contracts import Head, Role, built
+from scl.method.heads import Conv
 from scl.method.records import Maps, Prediction, SupportGroup
 from scl.method.vectors import concat_vectors, prior_mask
 
@@ -102,14 +103,15 @@ class PFENetHead(Head):
         high, masked, mask = (x.expand(b, k, i, *x.shape[3:]).flatten(0, 2) for x in pairs)
         return prior_mask(high, masked, mask).unflatten(0, (b, k, i))
 
-    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Cells of each scale for a map of this size."""
+    def _sizes(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Count the cells of each scale for a map of this size."""
 
         def cells(scale: float, side: int) -> int:
             whole = isinstance(scale, Integral)
             return int(scale) if whole else max(1, math.ceil(scale * side))
 
-        return [tuple(cells(scale, side) for side in size) for scale in self.scales]
+        h, w = size
+        return [(cells(scale, h), cells(scale, w)) for scale in self.scales]
 
     def _decode(
         self,
@@ -119,11 +121,11 @@ class PFENetHead(Head):
         prior: Tensor | None,
         above: tuple[Tensor, ...],
     ) -> Prediction:
-        """From fine to coarse; each scale is enriched by the one before it.
+        """Enrich the features from fine to coarse, each scale by the one before it.
 
         above: another pass's pyramid to be read instead of this one's own (released code).
         """
-        full, own, inner = features.shape[-2:], [], []
+        full, own, inner = features.shape[-2:], list[Tensor](), list[Tensor]()
         for index, size in enumerate(self._sizes(full)):
             maps = () if prior is None else (_resize(prior, size).to(features.dtype),)
             x = merges[index](concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps))
@@ -139,7 +141,7 @@ class PFENetHead(Head):
         return Prediction(self.classify(x), tuple(own), tuple(inner))
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     if x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=True)

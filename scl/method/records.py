@@ -5,9 +5,9 @@ B episodes, K shots, n guiding vectors, d channels, h x w cells, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -178,27 +178,3 @@ class Segmentation:
     def mask(self) -> Tensor:
         """The predicted mask, [B, H, W] with 0 or 1."""
         return likelier(self.fused_logits)
-
-
-class Backbone(Protocol):
-    """What a method needs of a feature extractor, which is a torch module.
-
-    mid_channels: of the mid-level maps; stride: pixels a cell; inputs: "unit" (images in 0..1) or
-    "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
-    """
-
-    mid_channels: int
-    stride: int
-    inputs: Inputs
-
-    def mid(self, images: Tensor) -> Tensor:
-        """Compute mid-level maps [N, mid_channels, h, w] of images [N, 3, H, W]."""
-
-    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compute high-level maps [N, c, h, w] of mid-level maps, under a mask [N, h, w]."""
-
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """List what is stored beside the parameters, as every torch module does."""
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
-        """Take stored weights, as every torch module does."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.method.heads import Head
+from scl.method.contracts import Head
 from scl.method.records import Maps, Prediction
 
 

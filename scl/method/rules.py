@@ -5,39 +5,12 @@ Both classes are frozen, so a configuration can be a key, a line of JSON and a p
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Literal
+
+from scl.method.words import check_words
 
 VECTOR_NAMES = ("s", "pri", "aux")
-Function = TypeVar("Function", bound=Callable)
-
-
-def words_checked(function: Function) -> Function:
-    """Make a function refuse words that its annotations (Literal) do not list."""
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        _check_words(function, signature.bind(*args, **kwargs).arguments)
-        return function(*args, **kwargs)
-
-    return cast(Function, checked)
-
-
-def _check_words(annotated: Callable, values: Mapping[str, object], what: str = "") -> None:
-    """Raise where a value is none of the words that its annotation lists."""
-    for name, allowed in _words(annotated).items():
-        if name in values and values[name] not in allowed:
-            raise ValueError(f"{what}{name}={values[name]!r}: expected one of {allowed}")
-
-
-@functools.cache
-def _words(annotated: Callable) -> dict[str, list[str]]:
-    hints = {name: get_args(hint) for name, hint in get_type_hints(annotated).items()}
-    return {name: list(args) for name, args in hints.items() if args and isinstance(args[0], str)}
 
 
 @dataclass(frozen=True)
@@ -130,7 +103,7 @@ class Rules:
     statistics: Literal["frozen", "batch"] = "frozen"
 
     def __post_init__(self) -> None:
-        _check_words(type(self), vars(self), "rule ")
+        check_words(type(self), vars(self), "rule ")
         for name in ("epsilon", "auxiliary_loss"):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -167,8 +140,4 @@ RELEASED_CANET = Rules(
     loss_size="image",
     statistics="batch",
 )
-PRESETS = {
-    "paper": PAPER,
-    "released_pfenet": RELEASED_PFENET,
-    "released_canet": RELEASED_CANET,
-}
+PRESETS = {"paper": PAPER, "released_pfenet": RELEASED_PFENET, "released_canet": RELEASED_CANET}

@@ -15,13 +15,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from scl.method.checks import check_query
+from scl.method.checks import check_query, check_vectors
+from scl.method.contracts import Backbone, Head, Method
 from scl.method.fusion import confidence, fuse_logits, pair_iou
-from scl.method.heads import Head
 from scl.method.losses import likelier, resize_logits, segmentation_loss
-from scl.method.method import Method
 from scl.method.records import (
-    Backbone,
     Fusion,
     Images,
     Maps,
@@ -35,8 +33,6 @@ from scl.method.records import (
 from scl.method.refine import check_refinement, histories, query_pass, zoomed
 from scl.method.rules import Guidance, Rules
 from scl.method.vectors import guiding_vectors, masked_gap, shrink_mask, split_regions
-
-__all__ = ["SCL", "Fusion", "Maps", "Segmentation", "SelfGuide", "Support"]
 
 
 class SCL(Method):
@@ -59,11 +55,7 @@ class SCL(Method):
         zooms: Sequence[float] = (1.0,),
     ):
         super().__init__()
-        if head.n != len(guidance.vectors):
-            raise ValueError(
-                f"the head takes {head.n} vectors and the guidance names {guidance.vectors}: "
-                f"build the head with n={len(guidance.vectors)}"
-            )
+        check_vectors(head, guidance)
         check_refinement(iterations, history_dropout, zooms)
         self.backbone, self.head = backbone, head
         self.guidance, self.rules, self.iterations = guidance, rules, iterations
@@ -150,30 +142,22 @@ class SCL(Method):
     def passes(
         self, support: Maps, support_masks: Tensor, query: Maps, history: Tensor | None = None
     ) -> dict[str, Prediction]:
-        """The predictions that Eq. 14 compares with the truth, for B one-shot episodes.
+        """Make the predictions that Eq. 14 compares with the truth, for B one-shot episodes.
 
         support, query: maps with leading dimension [B]; support_masks: [B, H, W]; history:
         [B, 2, h, w], the query's previous prediction where the head refines one (CANet).
         Returns "q" (Eq. 12) and, where their losses are switched on, "s1" (Eq. 3), "s2" (Eq. 9).
         """
-        support, one_query = (maps.apply(lambda m: m.unsqueeze(1)) for maps in (support, query))
-        group = self.read(support, support_masks.unsqueeze(1), self.guidance.loss_s1)
-        passes = {
-            "q": query_pass(
-                self.head,
-                self.head.reduce(query.mid, "query"),
-                group.guide.vectors,
-                self.head.hints(one_query, group).flatten(0, 2),
-                self.iterations,
-                self.history_dropout,
-                history,
-            )
-        }
-        first = group.guide.first
-        if self.guidance.loss_s1 and first is not None:
-            passes["s1"] = first
+        one, single = (maps.apply(lambda m: m.unsqueeze(1)) for maps in (support, query))
+        group = self.read(one, support_masks.unsqueeze(1), self.guidance.loss_s1)
+        features, vectors = self.head.reduce(query.mid, "query"), group.guide.vectors
+        hint = self.head.hints(single, group).flatten(0, 2)
+        refinement = self.iterations, self.history_dropout, history
+        passes = {"q": query_pass(self.head, features, vectors, hint, *refinement)}
+        if self.guidance.loss_s1 and group.guide.first is not None:
+            passes["s1"] = group.guide.first
         if self.guidance.loss_s2:
-            passes["s2"] = self.second_pass(group.features[:, 0], group.guide.vectors, first)
+            passes["s2"] = self.second_pass(group.features[:, 0], vectors, group.guide.first)
         return passes
 
     def sum_losses(self, passes: dict[str, tuple[Prediction, Tensor]]) -> dict[str, Tensor]:
@@ -220,7 +204,7 @@ class SCL(Method):
         (b, i), k = group.mask.shape[:2], support.vectors.shape[1]
 
         def repeated(x: Tensor) -> Tensor:
-            """[B, I, ...] to [B K I, ...]: the same images under each of K supports."""
+            """Lay the same images under each of K supports: [B, I, ...] to [B K I, ...]."""
             return x.unsqueeze(1).expand(b, k, *x.shape[1:]).flatten(0, 2)
 
         vectors = support.vectors.unsqueeze(2).expand(-1, -1, i, -1, -1).flatten(0, 2)
@@ -238,7 +222,7 @@ class SCL(Method):
         return found.logits.unflatten(0, (b, k, i))
 
     def hints(self, query: Maps, support: Support) -> Tensor:
-        """What I queries [B, I, ...] first see under each of K supports: [B, K, I, c, h, w]."""
+        """Gather what I queries [B, I, ...] first see under K supports: [B, K, I, c, h, w]."""
         return torch.cat([self.head.hints(query, group) for group in support.groups], dim=1)
 
     @torch.no_grad()
@@ -291,7 +275,7 @@ class SCL(Method):
     # -------------------------------------------------- what the other rooms ask
 
     def train(self, mode: bool = True) -> SCL:
-        """Training or evaluation mode; the backbone stays in the latter (rule statistics)."""
+        """Switch to training or evaluation; the backbone stays in the latter (rule statistics)."""
         super().train(mode)
         # A backbone without normalisation has no statistics to choose.
         if self.rules.statistics == "batch" and hasattr(self.backbone, "batch_statistics"):
@@ -299,14 +283,14 @@ class SCL(Method):
         return self
 
     def trainable(self) -> Head:
-        """The head learns, the backbone does not."""
+        """Return the head: the backbone does not learn."""
         return self.head
 
     def moving_statistics(self) -> dict[str, Tensor]:
-        """The backbone's batch statistics, where training changes them (rule statistics)."""
+        """Name the backbone's batch statistics, where training changes them (rule statistics)."""
         return dict(self.backbone.named_buffers()) if self.rules.statistics == "batch" else {}
 
     def settings(self) -> dict[str, Any]:
-        """Guidance, rules and refinement, as plain values."""
+        """List guidance, rules and refinement, as plain values."""
         chosen = {"rules": asdict(self.rules), "guidance": asdict(self.guidance)}
         return {**chosen, "iterations": self.iterations, "zooms": self.zooms}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.device import full_precision
-from scl.method.rules import words_checked
+from scl.method.words import words_checked
 
 IGNORE = 255
 

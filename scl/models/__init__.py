@@ -1,1 +1,3 @@
-"""Room."""
+"""Everything that becomes a ready model: backbones, building, checkpoints, released weights, and
+methods without training. Imports scl.method and below.
+"""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scl.method.heads import Head, Role
-from scl.method.records import Backbone, Prediction
+from scl.method.contracts import Backbone, Head, Role
+from scl.method.records import Prediction
 from scl.method.rules import SELF_GUIDED, V_S, Rules
 from scl.method.scl import SCL
 from scl.method.vectors import cosine_map
@@ -37,12 +37,12 @@ class CosineHead(Head):
 
 
 def cosine_method(backbone: Backbone, threshold: float, rules: Rules = Rules()) -> SCL:
-    """No training: cosine to v_s."""
+    """Compare every cell with v_s by cosine; nothing is trained."""
     return SCL(backbone, CosineHead(threshold), V_S, rules).eval()
 
 
 def all_foreground(backbone: Backbone) -> SCL:
-    """No thought: a cosine is never below -1, so every pixel is foreground."""
+    """Call every pixel foreground: a cosine is never below -1."""
     return cosine_method(backbone, -2.0)
 
 
@@ -72,7 +72,7 @@ class CosineGuide(Head):
 
 
 def cosine_guides(backbone: Backbone) -> dict[str, SCL]:
-    """Name to guide: the cosine on each mid-level stage of EfficientNet-Lite0, and on both."""
+    """Make guides by name: the cosine on each mid-level stage of the backbone, and on both."""
     (low, a), (high, b) = ((stage + 1, LITE0_STAGES[stage][-1]) for stage in MID_STAGES)
     stages = {
         f"cosine, stage {low} ({a} channels)": slice(0, a),

@@ -1,19 +1,103 @@
-"""What a method is to the other rooms: SCL, or another in one file of its own.
+"""What stands behind each name: a backbone, a head, and a method as the other rooms know it.
 
-Whoever evaluates, predicts or trains knows this class alone. To add a method, derive from it,
-write `condition` and `segment`, and hand it to them.
+Whoever evaluates, predicts or trains knows `Method` alone. To add a method that is not SCL, derive
+from it, write `condition` and `segment`, and hand it to them; to add a head, derive from `Head`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from scl.method.checks import check_support, group_supports
-from scl.method.records import Backbone, Fusion, Images, Maps, Masks, Segmentation, Support
+from scl.method.records import (
+    Fusion,
+    Images,
+    Inputs,
+    Maps,
+    Masks,
+    Prediction,
+    Segmentation,
+    Support,
+    SupportGroup,
+)
+
+Role = Literal["support", "query"]
+FPM = TypeVar("FPM", nn.Sequential, nn.ModuleList)
+
+
+class Backbone(Protocol):
+    """What a method needs of a feature extractor, which is a torch module.
+
+    mid_channels: of the mid-level maps; stride: pixels a cell; inputs: "unit" (images in 0..1) or
+    "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
+    """
+
+    mid_channels: int
+    stride: int
+    inputs: Inputs
+
+    def mid(self, images: Tensor) -> Tensor:
+        """Compute mid-level maps [N, mid_channels, h, w] of images [N, 3, H, W]."""
+
+    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute high-level maps [N, c, h, w] of mid-level maps, under a mask [N, h, w]."""
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """List what is stored beside the parameters, as every torch module does."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Take stored weights, as every torch module does."""
+
+
+class Head(nn.Module, ABC):
+    """What SCL needs of a head; what is written here suits a head without a hint.
+
+    n: number of guiding vectors; hint_channels: of what the query's FPM sees beside them;
+    needs_high: hints are made of high-level maps (PFENet); refines: a query's prediction can be
+    the hint of another pass (CANet).
+    """
+
+    n: int
+    hint_channels = 0
+    needs_high = False
+    refines = False
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
+        return mid
+
+    @abstractmethod
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        """Predict D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        """Predict D(FPM_q(.)) of Eq. 12, with a hint [N, c, h, w]."""
+        return self.support(features, vectors)
+
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        """Make the first hint of I queries [B, I, ...] under k supports: [B, k, I, c, h, w].
+
+        Here nothing is known yet: zeros.
+        """
+        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
+        return query.mid.new_zeros(b, k, i, self.hint_channels, *query.mid.shape[-2:])
+
+
+def built(support_fpm: FPM | None) -> FPM:
+    """Return the support's FPM, or say that there is none."""
+    if not support_fpm:
+        raise ValueError(
+            "this head was built without the support's FPM: pass support_fpm=True, or let the "
+            "mutual predictions of K supports come from the whole model (rule mutual='model')"
+        )
+    return support_fpm
 
 
 class Method(nn.Module, ABC):
