@@ -313,3 +313,15 @@ def test_bad_input_is_named_with_a_remedy():
         model.segment(model.condition(images, masks), query, fusion="median")
     with pytest.raises(ValueError, match="head takes 2 vectors"):
         type(model)(model.backbone, model.head, GUIDANCES["v_s"])
+
+
+def test_supports_of_several_sizes_are_looked_at_group_by_group():
+    images, masks, _, _ = random_task(b=1, k=2)
+    support = tiny_model().condition(
+        [images[0, 0], images[0, 1, :, :40]], [masks[0, 0], masks[0, 1, :40]]
+    )
+    assert [g.features.shape[:2] for g in support.groups] == [(1, 1), (1, 1)]
+    assert torch.equal(support.groups[1].vectors, support.vectors[:, 1:])
+    for name in ("features", "mask", "guide"):
+        with pytest.raises(ValueError, match="2 groups .* differ in size: look at each"):
+            getattr(support, name)

@@ -26,10 +26,10 @@ class Dataset(Protocol):
     labels: Sequence[int]
 
     def sources(self, index: int) -> frozenset:
-        """Names of the photographs or rendered views behind an item."""
+        """Name the photographs or rendered views behind an item."""
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image, H x W x 3 uint8, and mask, H x W uint8 with 0, 1, 255."""
+        """Read an image, H x W x 3 uint8, and a mask, H x W uint8 with 0, 1, 255."""
 
 
 class Episodes(NamedTuple):
@@ -94,19 +94,19 @@ class EpisodeSampler:
                 )
 
     def draw(self, generator: np.random.Generator) -> EpisodeIndex:
-        """One episode; the generator decides everything."""
+        """Draw one episode; the generator decides everything."""
         label = list(self.items)[generator.integers(len(self.items))]
         order = generator.permutation(self.items[label])
         return self._episode(int(order[0]), order[1:], label)
 
     def around(self, query: int, generator: np.random.Generator) -> EpisodeIndex:
-        """An episode whose query is this item; the generator draws the supports."""
+        """Draw the supports for a query that is given, as an item."""
         label = int(self.dataset.labels[query])
         order = generator.permutation(self.items[label])
         return self._episode(int(query), order[order != query], label)
 
     def _episode(self, query: int, rest: np.ndarray, label: int) -> EpisodeIndex:
-        """The first K of the others that share no material with the query."""
+        """Take the first K of the others that share no material with the query."""
         taken = self.dataset.sources(query)
         others = (int(i) for i in rest if not taken & self.dataset.sources(int(i)))
         apart = tuple(islice(others, self.shots))  # a class may have tens of thousands of images
@@ -118,12 +118,12 @@ class EpisodeSampler:
         return EpisodeIndex(query, apart, label)
 
     def fixed(self, count: int, seed: int) -> list[EpisodeIndex]:
-        """A list of episodes in which each one depends on (seed, its place) alone."""
+        """List episodes, each of which depends on (seed, its place) alone."""
         return [self.draw(np.random.default_rng((seed, place))) for place in range(count)]
 
 
 def image_tensor(image: np.ndarray) -> Tensor:
-    """H x W x 3 uint8 to [3, H, W] float in 0..1."""
+    """Turn H x W x 3 uint8 into [3, H, W] float in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
 
 

@@ -1,4 +1,4 @@
-"""The trainable half: Feature Processing Modules (FPM) and decoder, in two styles.
+"""The trainable half: Feature Processing Modules (FPM) and decoder, in the style of CANet.
 
 A head reduces the backbone's maps to d channels and predicts score maps for an image under n
 vectors, either as a support (FPM_s, Eq. 3 and 9) or as a query (FPM_q, Eq. 12). Both passes share

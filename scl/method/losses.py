@@ -22,7 +22,7 @@ def resize_logits(
 
 
 def likelier(scores: Tensor) -> Tensor:
-    """The argmax of Eq. 4 and 15: scores [..., 2, H, W] to a mask [..., H, W] of 0 and 1.
+    """Take the argmax of Eq. 4 and 15: of scores [..., 2, H, W] a mask [..., H, W] of 0 and 1.
 
     A tie is background, as for argmax. Comparing the two is many times quicker on a CPU.
     """

@@ -91,7 +91,7 @@ class SupportGroup(NamedTuple):
 
     @property
     def vectors(self) -> Tensor:
-        """The guiding vectors, [B, K, n, d]."""
+        """Return the guiding vectors, [B, K, n, d]."""
         return self.guide.vectors.unflatten(0, self.mask.shape[:2])
 
 
@@ -131,27 +131,25 @@ class Support:
 
     @property
     def group(self) -> SupportGroup:
-        """All supports, where they are of one size."""
+        """Return all supports, where they are of one size."""
         if len(self.groups) != 1:
-            raise ValueError(
-                f"{len(self.groups)} groups of supports, which differ in size: expected supports "
-                "of one size; look at each of `support.groups`"
-            )
+            differ = f"{len(self.groups)} groups of supports, which differ in size"
+            raise ValueError(f"{differ}: look at each of `support.groups`")
         return self.groups[0]
 
     @property
     def features(self) -> Tensor:
-        """F_s of supports of one size, [B, K, d, h, w]."""
+        """Return F_s of supports of one size, [B, K, d, h, w]."""
         return self.group.features
 
     @property
     def mask(self) -> Tensor:
-        """M_s of supports of one size, shrunk, [B, K, h, w]."""
+        """Return M_s of supports of one size, shrunk, [B, K, h, w]."""
         return self.group.mask
 
     @property
     def guide(self) -> SelfGuide:
-        """What self-guidance found in the B K supports of one size."""
+        """Return what self-guidance found in the B K supports of one size."""
         return self.group.guide
 
 
@@ -171,10 +169,10 @@ class Segmentation:
 
     @property
     def fused(self) -> Tensor:
-        """Eq. 17: probabilities [B, 2, H, W]."""
+        """Take the softmax of Eq. 17: probabilities [B, 2, H, W]."""
         return self.fused_logits.softmax(dim=1)
 
     @property
     def mask(self) -> Tensor:
-        """The predicted mask, [B, H, W] with 0 or 1."""
+        """Predict a mask, [B, H, W] with 0 or 1."""
         return likelier(self.fused_logits)

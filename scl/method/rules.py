@@ -37,7 +37,7 @@ class Guidance:
 
     @property
     def splits(self) -> bool:
-        """Does a guiding vector need the split into found and lost?"""
+        """Tell whether a guiding vector needs the split into found and lost."""
         return "pri" in self.vectors or "aux" in self.vectors
 
 

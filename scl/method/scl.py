@@ -61,8 +61,6 @@ class SCL(Method):
         self.guidance, self.rules, self.iterations = guidance, rules, iterations
         self.history_dropout, self.zooms = history_dropout, tuple(zooms)
 
-    # ---------------------------------------------------------------- features
-
     @torch.no_grad()
     def encode(self, images: Tensor, masks: Tensor | None = None, high: bool = True) -> Maps:
         """Compute frozen features of [N, 3, H, W] images; with [N, H, W] masks, of supports.
@@ -80,8 +78,6 @@ class SCL(Method):
     def shrink(self, masks: Tensor, maps: Tensor) -> Tensor:
         """Bring masks [N, H, W] to the size of maps [N, c, h, w]."""
         return shrink_mask(masks, maps.shape[-2:], self.rules.mask_resize)
-
-    # --------------------------------------------------------------- a support
 
     def self_guide(self, features: Tensor, mask: Tensor, first_pass: bool = False) -> SelfGuide:
         """Eq. 1-6 for N supports: features [N, d, h, w] and shrunk masks [N, h, w].

@@ -116,7 +116,7 @@ def concat_vectors(features: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
 
 
 def cosine_map(features: Tensor, vector: Tensor) -> Tensor:
-    """Cosine of every cell to a vector: [N, d, h, w] and [N, d] give [N, h, w] in -1..1."""
+    """Compare every cell with a vector: [N, d, h, w] and [N, d] give cosines [N, h, w]."""
     return F.cosine_similarity(features, vector[:, :, None, None], dim=1)
 
 

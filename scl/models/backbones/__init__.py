@@ -38,7 +38,7 @@ def build_backbone(
     inputs: Inputs = "unit",
     high_level: bool = True,
 ) -> Backbone:
-    """A backbone in evaluation mode, without gradients.
+    """Build a backbone in evaluation mode, without gradients.
 
     name: one of BACKBONES; "resnet50" and "resnet101" are torchvision's, with "_pfenet" (deep
     stem) and "_canet" (strides on the first convolutions) as the released code has them.
