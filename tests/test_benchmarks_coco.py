@@ -22,7 +22,7 @@ from scl.datasets.coco import (
 )
 from scl.datasets.fit import Letterbox
 from scl.datasets.folds import FOLDS, split_classes
-from scl.method.episode import EpisodeSampler, load_episode
+from scl.method.episode import EpisodeSampler, load_episodes
 
 NAMES = tuple(coco_categories().values())
 
@@ -127,7 +127,7 @@ def test_a_class_that_is_small_or_only_a_crowd_gives_no_item(root):
 def test_episodes_are_drawn_as_from_any_data_set(root):
     data = Coco20i(root, 0, "test", transform=Letterbox(32))
     for index in EpisodeSampler(data, 1).fixed(4, 0):
-        assert load_episode(data, index).query_image.shape == (3, 32, 32)
+        assert load_episodes(data, [index]).query.shape == (1, 3, 32, 32)
 
 
 # ------------------------------------------------------------ photographs, files

@@ -9,7 +9,7 @@ from scl.datasets.fetch.download import fetch_fss
 from scl.datasets.fit import Letterbox
 from scl.datasets.folder import ClassFolder
 from scl.datasets.fss import FSS1000
-from scl.method.episode import EpisodeSampler, load_episode
+from scl.method.episode import EpisodeSampler, load_episodes
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_classes_are_those_of_the_list_in_its_order(root, split):
     expected[5:30, 6:26] = 1
     assert np.array_equal(mask, expected)
     index = EpisodeSampler(data, 1).draw(np.random.default_rng(0))
-    assert load_episode(data, index).query_mask.max() == 1
+    assert load_episodes(data, [index]).query_masks.max() == 1
 
 
 def test_lists_may_have_the_names_of_other_repositories_or_be_passed(root):

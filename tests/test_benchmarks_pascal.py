@@ -30,7 +30,7 @@ from scl.datasets.fit import Letterbox
 from scl.datasets.items import wanted_classes
 from scl.datasets.pascal import Pascal5i, find_tree, pascal_classes, training_names
 from scl.datasets.pictures import open_picture, read_label_map
-from scl.method.episode import EpisodeSampler, load_episode
+from scl.method.episode import EpisodeSampler, load_episodes
 
 LAST = next(iter(WITH_NOVEL))
 
@@ -358,9 +358,9 @@ def test_a_class_without_enough_images_is_named(root):
 def test_episodes_are_drawn_as_from_any_data_set(root):
     data = Pascal5i(root, 0, "train", transform=Letterbox(48))
     for index in EpisodeSampler(data, data.shots).fixed(5, 0):
-        episode = load_episode(data, index)
-        assert episode.query_image.shape == (3, 48, 48)
-        assert (episode.support_masks[:, 32:] == 255).all() and (episode.query_mask == 1).any()
+        episode = load_episodes(data, [index])
+        assert episode.query.shape == (1, 3, 48, 48)
+        assert (episode.support_masks[:, :, 32:] == 255).all() and (episode.query_masks == 1).any()
 
 
 def test_letterboxing_keeps_borders_ignored_and_objects_marked():

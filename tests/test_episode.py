@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scl.method.episode import Episode, EpisodeSampler, load_episode
+from scl.method.checks import check_episodes
+from scl.method.episode import Episodes, EpisodeSampler, load_episodes
+from scl.method.records import Maps
+from tests.helpers import random_task
 
 
 class Fake:
@@ -61,22 +64,38 @@ def test_too_few_images_are_named_with_the_class():
         EpisodeSampler(Fake(), 0)
 
 
-def test_load_episode_has_the_documented_shapes():
+def test_loaded_episodes_have_the_documented_shapes():
     data = Fake()
-    episode = load_episode(data, EpisodeSampler(data, 3).fixed(1, 0)[0])
-    assert episode.support_images.shape == (3, 3, 8, 9)
-    assert episode.support_masks.shape == (3, 8, 9)
-    assert episode.query_image.shape == (3, 8, 9) and episode.query_mask.shape == (8, 9)
-    assert 0 <= episode.query_image.min() and episode.query_image.max() <= 1
+    episodes = load_episodes(data, EpisodeSampler(data, 3).fixed(2, 0))
+    assert episodes.support.shape == (2, 3, 3, 8, 9)
+    assert episodes.support_masks.shape == (2, 3, 8, 9)
+    assert episodes.query.shape == (2, 3, 8, 9) and episodes.query_masks.shape == (2, 8, 9)
+    assert 0 <= episodes.query.min() and episodes.query.max() <= 1
+    assert episodes.labels.tolist() == [e.label for e in EpisodeSampler(data, 3).fixed(2, 0)]
 
 
-def test_a_bad_episode_is_refused():
-    images, masks = torch.rand(1, 3, 8, 8), torch.zeros(1, 8, 8)
-    query = torch.rand(3, 8, 8)
+def test_bad_episodes_are_refused():
+    images, masks = torch.rand(1, 1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    query, label = torch.rand(1, 3, 8, 8), torch.tensor([0])
     with pytest.raises(ValueError, match="shows no object"):
-        Episode(images, masks, query, masks[0], "a")
-    masks[0, 2, 2] = 1
+        check_episodes(Episodes(images, masks, query, masks[0], label))
+    masks[0, 0, 2, 2] = 1
     with pytest.raises(ValueError, match="query image 8 x 8 and mask 8 x 7 differ"):
-        Episode(images, masks, query, masks[0, :, :7], "a")
+        check_episodes(Episodes(images, masks, query, masks[0, ..., :7], label))
     with pytest.raises(ValueError, match="query mask holds the value 3"):
-        Episode(images, masks, query, masks[0] * 3, "a")
+        check_episodes(Episodes(images, masks, query, masks[0] * 3, label))
+
+
+@pytest.mark.parametrize("kind", ["images", "maps", "list"])
+def test_every_form_of_supports_moves_and_loses_its_k(kind):
+    images, masks, query, truth = random_task(b=2, k=1)
+    support = {"images": images, "maps": Maps(images), "list": (images[:, 0],)}[kind]
+    support_masks = (masks[:, 0],) if kind == "list" else masks
+    episodes = Episodes(support, support_masks, query, truth, torch.arange(2)).to("cpu")
+    alone = episodes.one_shot()
+    found = alone.support.mid if kind == "maps" else alone.support
+    assert torch.equal(found, images[:, 0]) and torch.equal(alone.support_masks, masks[:, 0])
+    assert alone[2:] == episodes[2:]
+    images, masks, query, truth = random_task(b=2, k=2)
+    with pytest.raises(ValueError, match="2 supports: expected one"):
+        Episodes(images, masks, query, truth, torch.arange(2)).one_shot()

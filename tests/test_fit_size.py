@@ -10,7 +10,7 @@ from scl.datasets.folder import ClassFolder, FolderDataset
 from scl.datasets.photos import read_photo
 from scl.evaluation import predict
 from scl.evaluation.predict import read_support
-from scl.evaluation.protocol import read_task
+from scl.evaluation.protocol import read_episode
 from scl.method.episode import EpisodeIndex
 from scl.method.losses import likelier
 from scl.models.backbones.frozen import MEAN, Frozen
@@ -180,9 +180,9 @@ def test_every_caller_brings_an_image_and_its_mask_to_the_same_pixels(tmp_path, 
     pixels, labels = Fit(64).to_network(image, mask)
     height, width = Fit(64).inner(mask.shape)
     read = read_photo(path, path.with_suffix(".png"), 64)
-    task = read_task(ClassFolder(tmp_path, shots=None), EpisodeIndex(0, (0,), 0), Fit(64))
+    task = read_episode(ClassFolder(tmp_path, shots=None), EpisodeIndex(0, (0,), 0), Fit(64))
     shown = read_support(path, path.with_suffix(".png"), Fit(64))
-    for found in (shown, (read.image, read.mask), (task.images[0], task.masks[0])):
+    for found in (shown, (read.image, read.mask), (task.support[0][0], task.support_masks[0][0])):
         assert torch.equal(found[0], pixels) and torch.equal(found[1], labels)
     levels = (255 * pixels).round().byte().permute(1, 2, 0).numpy()
     square, marks = Letterbox(64)(image, mask)

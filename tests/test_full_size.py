@@ -21,7 +21,6 @@ from torchvision import models
 from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Rules
 from scl.method.scl import SCL, Maps
 from scl.models.backbones import BACKBONES, ResNet, build_backbone, vgg
-from scl.models.backbones.frozen import statistics_of
 from scl.models.backbones.weights import torchvision_state
 from scl.models.build import ModelConfig, build_model, full_size
 from tests.helpers import TinyBackbone, random_task, tiny_model
@@ -64,6 +63,12 @@ def cells(backbone, side: int) -> int:
         pooled = math.ceil((math.ceil(side / 2) - 1) / 2) + 1
         return math.ceil(pooled / 2)
     return math.ceil(side / backbone.stride)
+
+
+def statistics_of(backbone) -> dict[str, torch.Tensor]:
+    """What a backbone stores besides its weights."""
+    weights = dict(backbone.named_parameters())
+    return {name: v for name, v in backbone.state_dict().items() if name not in weights}
 
 
 def buffers(backbone) -> dict[str, torch.Tensor]:
@@ -278,7 +283,7 @@ def torchvision_vgg(ceil_mode: bool, net: vgg.VGG16) -> nn.Sequential:
     with torch.device("meta"):
         features = models.vgg16_bn().features
     features = features.to_empty(device="cpu").eval()
-    starts = {name: start for name, (start, _) in vgg.LAYERS.items()} | {"layer4": vgg.LAYER4[0]}
+    starts = {name: start for name, (start, _) in vgg.LAYERS.items()}
     state = {}
     for key, value in net.state_dict().items():
         layer, place, kind = key.split(".")
@@ -421,7 +426,7 @@ class Counter:
 
 
 def support_parts(head) -> dict[str, nn.Module]:
-    if head.hint == "history":
+    if head.refines:
         return {"support": head.support_branch}
     return {"support": head.support_merge[0], "reduction": head.reducers["support"]}
 

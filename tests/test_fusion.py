@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from scl.method.fusion import confidence, fuse, pair_iou
-from scl.method.rules import Rules
+from scl.method.fusion import confidence, fuse, fuse_logits, pair_iou
 
 
 def test_pair_iou_counts_pixels_and_ignores_255():
@@ -12,7 +11,7 @@ def test_pair_iou_counts_pixels_and_ignores_255():
     mask = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 255]])
     # by hand: foreground 2 of 4 pixels; background 3 of 5; the ignored pixel counts nowhere
     assert pair_iou(predicted, mask).item() == pytest.approx(2 / 4)
-    mean = pair_iou(predicted, mask, Rules(iou="mean")).item()
+    mean = pair_iou(predicted, mask, "mean").item()
     assert mean == pytest.approx((2 / 4 + 3 / 5) / 2)
 
 
@@ -24,7 +23,7 @@ def test_pair_iou_of_two_empty_masks_is_zero():
 def test_confidence_is_the_loop_over_supports():
     mutual = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
     scores = confidence(mutual)
-    others = confidence(mutual, Rules(own_score=False))
+    others = confidence(mutual, own_score=False)
     for b in range(2):
         for k in range(5):
             row = [mutual[b, k, i].item() for i in range(5)]
@@ -44,7 +43,7 @@ def test_fuse_is_the_loop_of_eq_17():
         for k in range(5):
             total[b] += scores[b, k] * logits[b, k]
     assert torch.allclose(fuse(logits, scores), (total / 5).softmax(dim=1), atol=1e-6)
-    released = fuse(logits[:, :3], scores[:, :3], Rules(divisor=5.0))
+    released = fuse_logits(logits[:, :3], scores[:, :3], divisor=5.0).softmax(dim=1)
     by_k = fuse(logits[:, :3], scores[:, :3])
     assert torch.equal(released.argmax(1), by_k.argmax(1)) and not torch.allclose(released, by_k)
 
@@ -53,8 +52,8 @@ def test_fuse_is_the_loop_of_eq_17():
 def test_fusion_ignores_the_order_of_supports(fused):
     logits, scores = case()
     order = torch.tensor([3, 0, 4, 1, 2])
-    rules = Rules(fused=fused)
-    a, b = fuse(logits, scores, rules), fuse(logits[:, order], scores[:, order], rules)
+    a = fuse_logits(logits, scores, fused).softmax(dim=1)
+    b = fuse_logits(logits[:, order], scores[:, order], fused).softmax(dim=1)
     assert torch.allclose(a, b, atol=1e-6)
     assert torch.allclose(a.sum(dim=1), torch.ones(2, 6, 7))
 
@@ -62,16 +61,16 @@ def test_fusion_ignores_the_order_of_supports(fused):
 @pytest.mark.parametrize("fused", ["logits", "probabilities"])
 def test_one_shot_gives_the_single_shot_mask(fused):
     logits, scores = case(k=1)
-    mask = fuse(logits, scores, Rules(fused=fused)).argmax(dim=1)
+    mask = fuse_logits(logits, scores, fused).argmax(dim=1)
     assert torch.equal(mask, logits[:, 0].argmax(dim=1))
 
 
 @pytest.mark.parametrize("fused", ["logits", "probabilities"])
 def test_all_zero_scores_fall_back_to_the_average(fused):
     logits, scores = case()
-    rules = Rules(fused=fused)
     zero = scores.clone()
     zero[0] = 0
-    fallback, plain = fuse(logits, zero, rules), fuse(logits, torch.ones_like(scores), rules)
+    weights = (zero, torch.ones_like(scores), scores)
+    fallback, plain, own = (fuse_logits(logits, w, fused).softmax(dim=1) for w in weights)
     assert torch.allclose(fallback[0], plain[0])
-    assert torch.allclose(fallback[1], fuse(logits, scores, rules)[1])
+    assert torch.allclose(fallback[1], own[1])

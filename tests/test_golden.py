@@ -164,7 +164,7 @@ def pfenet_maps(model, support, images, query) -> dict[str, torch.Tensor]:
         "supp_feat_map": support.features[:, 0],
         "mask_lowres": mask[:, None],
         "v_s": guide.v_s[..., None, None],
-        "prior_mask": model._prior(maps.high[:, None], support)[:, 0, 0],
+        "prior_mask": model.head.hints(maps.apply(lambda m: m[:, None]), support.group)[:, 0, 0],
     }
     return found | (split_numbers(guide, mask) if guide.first else {})
 
@@ -190,7 +190,7 @@ def pfenet_training(model, images, masks, query, truth, theirs) -> dict[str, tor
     passes = model.passes(model.encode(images, masks), masks, model.encode(query))
     for name, prediction in passes.items():
         loss = "query" if name == "q" else name
-        score = partial(segmentation_loss, mask=labels[name], rules=model.rules)
+        score = partial(segmentation_loss, mask=labels[name], loss_size=model.rules.loss_size)
         found[f"ce_{loss}"] = score(prediction.logits)
         found[f"ce_inner_{loss}"] = torch.stack([score(x) for x in prediction.inner])
         found[f"{PASSES[name]}_logits_lowres"] = prediction.logits
@@ -305,7 +305,7 @@ def test_five_supports_of_five_sizes():
     masks = [label(f"support{k}_label", 1, *size, False) for k, size in enumerate(sizes)]
     model, query = canet(iterations=2), image("query", 1, 91, 113)
     support = model.condition(images, masks)
-    assert support.mutual.shape == (1, 5, 5) and len(support.parts) == 5
+    assert support.mutual.shape == (1, 5, 5) and len(support.groups) == 5
     assert torch.equal(support.scores, support.mutual.mean(dim=2))
     done = model.segment(support, query)
     model.iterations = 1

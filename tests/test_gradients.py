@@ -4,7 +4,7 @@ import torch
 from helpers import maps_of, random_task, tiny_model
 
 from scl.course.measure import gradient_maps, gradient_norms
-from scl.datasets.bank import Batch
+from scl.method.episode import Episodes
 from scl.method.scl import Maps
 from scl.method.vectors import shrink_mask
 
@@ -13,7 +13,7 @@ def one_shot_batch(model, b=4):
     images, masks, query, query_masks = random_task(b=b, k=1)
     support = Maps(*(None if m is None else m[:, None] for m in maps_of(model, images, masks)[0]))
     labels = torch.arange(b)
-    return Batch(support, masks, model.encode(query), query_masks, labels)
+    return Episodes(support, masks, model.encode(query), query_masks, labels)
 
 
 def test_no_gradient_crosses_the_argmax():

@@ -16,7 +16,7 @@ from tests.helpers import TinyBackbone
 def test_score_maps_have_the_size_of_the_features(build, n, norm, size):
     head = build(10, n=n, d=8, norm=norm).eval()
     mid = torch.randn(2, 10, *size)
-    vectors, hint = torch.randn(2, n, 8), torch.rand(2, 1 if head.hint == "prior" else 2, 3, 3)
+    vectors, hint = torch.randn(2, n, 8), torch.rand(2, head.hint_channels, 3, 3)
     for role in ("support", "query"):
         features = head.reduce(mid, role)
         assert features.shape == (2, 8, *size)
@@ -28,7 +28,7 @@ def test_score_maps_have_the_size_of_the_features(build, n, norm, size):
 def test_only_the_first_fpm_differs_between_support_and_query(build):
     """All parameters are reached by both passes, but those of the FPMs and reductions."""
     head = build(10, n=2, d=8).train()
-    hint = torch.rand(2, 1 if head.hint == "prior" else 2, 6, 6)
+    hint = torch.rand(2, head.hint_channels, 6, 6)
     reached = {}
     for role in ("support", "query"):
         head.zero_grad(set_to_none=True)

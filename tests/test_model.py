@@ -30,8 +30,8 @@ def slow_g(model, image, mask, query):
     q = model.encode(query[None])
     f_q = model.head.reduce(q.mid, "query")
     hint = torch.zeros(1, 2, *f_q.shape[-2:])
-    if model.head.hint == "prior":
-        from scl.method.vectors import prior_mask
+    if model.head.needs_high:
+        from scl.method.pfenet import prior_mask
 
         hint = prior_mask(q.high, m.masked, small)
     return model.head.query(f_q, torch.stack(vectors, dim=1), hint).logits  # Eq. 11-12
@@ -145,7 +145,6 @@ def test_likelier_is_argmax_ties_included():
 
 @pytest.mark.parametrize("loss_size", ["feature", "image"])
 def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
-    rules = Rules(loss_size=loss_size)
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 4, 5, generator=g)
     mask = torch.randint(0, 2, (1, 4, 5), generator=g)
@@ -156,9 +155,9 @@ def test_segmentation_loss_is_the_loop_over_known_pixels(loss_size):
         for x in range(5):
             if mask[0, y, x] != 255:
                 total, known = total - float(p[0, mask[0, y, x], y, x].log()), known + 1
-    loss = segmentation_loss(logits, mask, rules)
+    loss = segmentation_loss(logits, mask, loss_size)
     assert loss.item() == pytest.approx(total / known, abs=1e-5)
-    assert segmentation_loss(logits, torch.full_like(mask, 255), rules).item() == 0
+    assert segmentation_loss(logits, torch.full_like(mask, 255), loss_size).item() == 0
 
 
 def test_the_loss_at_feature_size_shrinks_the_mask_and_at_image_size_enlarges_the_logits():
@@ -167,8 +166,8 @@ def test_the_loss_at_feature_size_shrinks_the_mask_and_at_image_size_enlarges_th
     mask[:, 4:15, 5:20] = 1
     small, big = shrink_mask(mask, (3, 4)).long(), resize_logits(logits, (21, 30))
     cross_entropy = torch.nn.functional.cross_entropy
-    at_feature = segmentation_loss(logits, mask, Rules(loss_size="feature"))
-    at_image = segmentation_loss(logits, mask, Rules(loss_size="image"))
+    at_feature = segmentation_loss(logits, mask, "feature")
+    at_image = segmentation_loss(logits, mask, "image")
     assert torch.allclose(at_feature, cross_entropy(logits, small))
     assert torch.allclose(at_image, cross_entropy(big, mask))
 
@@ -314,3 +313,15 @@ def test_bad_input_is_named_with_a_remedy():
         model.segment(model.condition(images, masks), query, fusion="median")
     with pytest.raises(ValueError, match="head takes 2 vectors"):
         type(model)(model.backbone, model.head, GUIDANCES["v_s"])
+
+
+def test_supports_of_several_sizes_are_looked_at_group_by_group():
+    images, masks, _, _ = random_task(b=1, k=2)
+    support = tiny_model().condition(
+        [images[0, 0], images[0, 1, :, :40]], [masks[0, 0], masks[0, 1, :40]]
+    )
+    assert [g.features.shape[:2] for g in support.groups] == [(1, 1), (1, 1)]
+    assert torch.equal(support.groups[1].vectors, support.vectors[:, 1:])
+    for name in ("features", "mask", "guide"):
+        with pytest.raises(ValueError, match="2 groups .* differ in size: look at each"):
+            getattr(support, name)

@@ -138,12 +138,12 @@ def test_without_augmentation_a_batch_holds_the_items_themselves():
     batch = PixelBank(data, progress=False).episodes(
         [EpisodeIndex(2, (0, 1), 0), EpisodeIndex(1, (2, 0), 0)], config
     )
-    assert batch.support_images.shape == (2, 2, 3, 32, 32) and batch.labels.tolist() == [0, 0]
+    assert batch.support.shape == (2, 2, 3, 32, 32) and batch.labels.tolist() == [0, 0]
     for b, (query, supports) in enumerate([(2, (0, 1)), (1, (2, 0))]):
         for k, i in enumerate(supports):
-            assert torch.equal(batch.support_images[b, k], image_tensor(data[i][0]))
+            assert torch.equal(batch.support[b, k], image_tensor(data[i][0]))
             assert torch.equal(batch.support_masks[b, k], torch.from_numpy(data[i][1]))
-        assert torch.equal(batch.query_images[b], image_tensor(data[query][0]))
+        assert torch.equal(batch.query[b], image_tensor(data[query][0]))
         assert torch.equal(batch.query_masks[b], torch.from_numpy(data[query][1]))
     assert batch.to("cpu").query_masks.dtype == torch.uint8
 
@@ -155,7 +155,7 @@ def test_the_augmentation_of_an_episode_depends_on_its_own_generator_alone(bank,
     alone = bank.episodes(episodes[3:4], SMALL, generator(0, 3))
     assert equal((x[3:4] for x in whole), alone)
     others = bank.episodes(episodes, SMALL, [generator(1, i) for i in range(6)])
-    assert not torch.equal(whole.support_images, others.support_images)
+    assert not torch.equal(whole.support, others.support)
     assert torch.equal(whole.labels, torch.tensor([e.label for e in episodes]))
 
 
@@ -164,8 +164,8 @@ def test_supports_and_queries_may_be_augmented_differently(bank, episodes):
         bank.episodes(episodes, PAIR[0], [generator(s, i) for i in range(6)], PAIR[1])
         for s in (0, 1)
     )
-    assert torch.equal(first.query_images, again.query_images)
-    assert not torch.equal(first.support_images, again.support_images)
+    assert torch.equal(first.query, again.query)
+    assert not torch.equal(first.support, again.support)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -190,7 +190,7 @@ def test_every_support_shows_its_object_after_any_crop():
     bank, sampler = PixelBank(data, progress=False), EpisodeSampler(data, 2)
     for config in (replace(SMALL, size=16), replace(CANET, size=16), replace(NONE, size=16)):
         batch = bank.episodes(sampler.fixed(40, 0), config, generator(0, 0))
-        check_support(batch.support_images, batch.support_masks)
+        check_support(batch.support, batch.support_masks)
         assert (batch.query_masks == 1).any(dim=2).any(dim=1).all()
 
 
@@ -218,7 +218,7 @@ def test_what_does_not_fit_on_the_gpu_stays_in_memory(monkeypatch):
     monkeypatch.setattr(scl.training.pixels, "choose_home", lambda *_: torch.device("cpu:0"))
     with pytest.warns(UserWarning, match="too many for cpu: they stay in RAM"):
         moved = PixelBank(Pictures(), progress=False)
-    assert moved.episodes([EpisodeIndex(0, (1,), 0)]).query_images.shape[-1] == 473
+    assert moved.episodes([EpisodeIndex(0, (1,), 0)]).query.shape[-1] == 473
 
 
 def test_what_is_missing_is_named(bank, episodes):
@@ -254,6 +254,6 @@ def test_a_bank_on_cuda_makes_the_batches_of_the_cpu(bank, episodes, budget):
     here = bank.episodes(episodes, SMALL, draws[0])
     moved = PixelBank(Pictures(), device="cuda", budget_gib=budget, progress=False)
     there = moved.episodes(episodes, SMALL, draws[1])
-    assert there.query_images.is_cuda and moved.images.is_cuda == (budget is None)
+    assert there.query.is_cuda and moved.images.is_cuda == (budget is None)
     assert torch.equal(here.support_masks, there.support_masks.cpu())
-    assert (here.support_images - there.support_images.cpu()).abs().max() <= 1.01 / 255
+    assert (here.support - there.support.cpu()).abs().max() <= 1.01 / 255

@@ -353,7 +353,7 @@ def test_killed_before_the_record_was_written_it_only_writes_it(tmp_path, monkey
         with pytest.raises(SystemExit):
             evaluated(tmp_path)
     assert rows_in(tmp_path / "out.json.part") == 24
-    monkeypatch.setattr(protocol, "count_tasks", killed)
+    monkeypatch.setattr(protocol, "count_episodes", killed)
     record = evaluated(tmp_path)
     monkeypatch.undo()
     assert without_times(record) == without_times(evaluated())

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from scl.device import Workers
-from scl.method.episode import EpisodeSampler, load_episode
+from scl.method.episode import EpisodeSampler, load_episodes
 from scl.models.build import ModelConfig, build_model
 from scl.models.checkpoint import load_checkpoint
 from scl.training.recipe import Recipe, RunConfig, read_recipe, recipes
 from scl.training.run import LOG, STATE, Run, resumed, start
 from scl.training.stream import TrainingEpisodes
-from scl.training.trainer import Images, TrainConfig, Trainer
+from scl.training.trainer import TrainConfig, Trainer
 from tests.helpers import TinyBackbone
 from tests.test_training import Squares
 
@@ -45,13 +45,7 @@ def batches(stop: int | None = None, batch: int = 3):
         for step in range(first, STEPS):
             if step == stop:
                 raise Power
-            loaded = [load_episode(data, episodes[batch * step + i]) for i in range(batch)]
-            yield Images(
-                torch.stack([e.support_images[0] for e in loaded]),
-                torch.stack([e.support_masks[0] for e in loaded]),
-                torch.stack([e.query_image for e in loaded]),
-                torch.stack([e.query_mask for e in loaded]),
-            )
+            yield load_episodes(data, [episodes[batch * step + i] for i in range(batch)])
 
     return from_step
 

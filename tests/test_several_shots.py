@@ -5,7 +5,7 @@ import torch
 from helpers import random_task, tiny_model
 
 from scl.course.spoil import fuse_every_way, lowest_share
-from scl.datasets.bank import Batch
+from scl.method.episode import Episodes
 from scl.method.scl import Maps
 
 
@@ -14,7 +14,7 @@ def test_every_way_of_fusing_is_bounded_by_what_it_fuses():
     images, masks, query, query_masks = random_task(b=3, k=4)
     flat = model.encode(images.flatten(0, 1), masks.flatten(0, 1))
     support = Maps(*(None if m is None else m.unflatten(0, (3, 4)) for m in flat))
-    batch = Batch(support, masks, model.encode(query), query_masks, torch.arange(3))
+    batch = Episodes(support, masks, model.encode(query), query_masks, torch.arange(3))
     results, read = fuse_every_way(model, batch)
     assert read.scores.shape == (3, 4) and len(results) == 7
     iou = {n: r.counts[:, 0] / np.maximum(r.counts[:, 1], 1) for n, r in results.items()}

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scl.method.heads import CANetHead
 from scl.method.losses import segmentation_loss
 from scl.method.pfenet import PFENetHead
+from scl.method.refine import query_pass
 from scl.method.rules import PAPER, PRESETS, RELEASED_CANET, RELEASED_PFENET, V_S, Guidance, Rules
 from scl.method.scl import SCL
 from scl.method.vectors import masked_gap, shrink_mask
@@ -700,7 +701,7 @@ def test_shrinking_a_mask_is_the_loop_over_cells(mask_resize, size, cells):
     masks[1, 5, 2:6] = 1  # thin: no cell is half full
     masks[2] = g.integers(0, 2, size)
     masks[3] = g.choice([0, 1, 255], size)
-    ours = shrink_mask(torch.from_numpy(masks), cells, Rules(mask_resize=mask_resize))
+    ours = shrink_mask(torch.from_numpy(masks), cells, mask_resize)
     slow = np.stack([shrink(mask, cells, mask_resize) for mask in masks])
     np.testing.assert_allclose(ours, slow, atol=1e-6)
 
@@ -720,7 +721,7 @@ def test_cross_entropy_is_the_loop_over_known_pixels(loss_size, size, cells):
     masks[0, : size[0] // 2] = 255
     masks[1] = np.where(g.random(size) < 0.6, 255, 0)
     masks[2, :, -2:] = 255
-    ours = segmentation_loss(*tensors(logits, masks), Rules(loss_size=loss_size))
+    ours = segmentation_loss(*tensors(logits, masks), loss_size)
     assert ours.item() == pytest.approx(cross_entropy(logits, masks, loss_size), rel=1e-5)
 
 
@@ -813,10 +814,18 @@ def test_history_dropout_takes_an_episodes_whole_history_in_training_only():
     history = torch.rand(60, 2, 4, 5, generator=g, dtype=torch.float64)
     with_it = model.head.query(features, vectors, history).logits
     without = model.head.query(features, vectors, torch.zeros_like(history)).logits
-    used = model.eval()._query_pass(features, vectors, None, history).logits
+
+    def passed() -> torch.Tensor:
+        head, chance = model.head, model.history_dropout
+        hint = torch.zeros_like(history)
+        return query_pass(head, features, vectors, hint, 1, chance, history).logits
+
+    model.eval()
+    used = passed()
     assert torch.allclose(used, with_it)
     torch.manual_seed(0)
-    trained = model.train()._query_pass(features, vectors, None, history).logits
+    model.train()
+    trained = passed()
     kept = [torch.allclose(a, b) for a, b in zip(trained, with_it, strict=True)]
     gone = [torch.allclose(a, b) for a, b in zip(trained, without, strict=True)]
     assert all(a != b for a, b in zip(kept, gone, strict=True)) and 8 <= sum(kept) <= 28

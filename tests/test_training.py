@@ -7,21 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from scl.datasets.bank import Batch, FeatureBank
+from scl.datasets.bank import FeatureBank
 from scl.evaluation.evaluate import choose_threshold, evaluate
-from scl.method.episode import EpisodeSampler
-from scl.method.scl import SCL, Maps
+from scl.method.episode import Episodes, EpisodeSampler
+from scl.method.records import Maps
+from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model
 from scl.models.checkpoint import load_checkpoint, read_config, save_checkpoint
 from scl.models.untrained import all_foreground, cosine_method
-from scl.training.trainer import (
-    Images,
-    TrainConfig,
-    Trainer,
-    each_tensor,
-    tensors_of,
-    train,
-)
+from scl.training.captured import each_tensor, tensors_of
+from scl.training.trainer import TrainConfig, Trainer, train
 from tests.helpers import TinyBackbone
 
 
@@ -188,10 +183,10 @@ def test_training_on_cuda_learns_as_well(world):
 
 def test_every_tensor_of_a_batch_is_found():
     first, second = Maps(torch.ones(1)), Maps(torch.ones(3), torch.ones(4))
-    batch = Batch(first, torch.zeros(2), second, torch.ones(5), torch.ones(6))
+    batch = Episodes(first, torch.zeros(2), second, torch.ones(5), torch.ones(6))
     assert [len(x) for x in tensors_of(batch)] == [1, 2, 3, 4, 5, 6]
     changed = each_tensor(batch, lambda x: x + 1)
-    assert isinstance(changed, Batch) and changed.query.masked is None
+    assert isinstance(changed, Episodes) and changed.query.masked is None
     assert [float(x[0]) for x in tensors_of(changed)] == [2, 1, 2, 2, 2, 2]
 
 
@@ -206,7 +201,9 @@ def test_a_captured_step_learns_what_one_kernel_after_the_other_learns():
             torch.manual_seed(step)
             images = torch.rand(2 + (step == 7), 3, 64, 64, device="cuda")
             masks = (images[:, 0] > 0.5).byte()
-            losses = trainer.step(Images(images, masks, images.flip(0), masks.flip(0)))
+            shown = images[:, None], masks[:, None]
+            batch = Episodes(*shown, images.flip(0), masks.flip(0), torch.zeros(len(images)))
+            losses = trainer.step(batch)
         assert graph == (trainer.captured is not None)
         learnt.append((float(losses["total"]), model.head.classify.weight.detach().cpu()))
     assert learnt[0][0] == pytest.approx(learnt[1][0], rel=1e-3)

@@ -5,18 +5,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from scl.method.rules import SELF_GUIDED, Guidance, Rules
+from scl.method.pfenet import prior_mask
+from scl.method.rules import Guidance, Rules
 from scl.method.vectors import (
     concat_vectors,
     cosine_map,
     guiding_vectors,
     masked_gap,
-    prior_mask,
     shrink_mask,
     split_regions,
 )
-
-RELEASED = Rules(mask_resize="bilinear", epsilon=0.0005)
 
 
 def random_case(seed, n=2, d=3, h=5, w=7, soft=False):
@@ -75,19 +73,18 @@ def test_masked_gap_of_an_empty_mask_is_zero_and_passes_a_finite_gradient():
 )
 def test_found_and_lost_partition_the_foreground(seed, size, resize):
     """At sizes that are not 8k+1, where a resized mask would have soft borders."""
-    rules = Rules(mask_resize=resize)
     g = torch.Generator().manual_seed(seed)
     h, w = (-(-side // 8) for side in size)
     full = (torch.rand(2, *size, generator=g) > 0.4).long()
     full[:, size[0] // 2 :] = 0
-    mask = shrink_mask(full, (h, w), rules)
+    mask = shrink_mask(full, (h, w), resize)
     predicted = (torch.rand(2, h, w, generator=g) > 0.5).long()
     features = torch.randn(2, 4, h, w, generator=g)
-    found, lost = split_regions(mask, predicted, rules)
+    found, lost = split_regions(mask, predicted)
     assert torch.equal(found + lost, mask)
     assert (found * lost == 0).all()
     v_s = masked_gap(features, mask)
-    v_pri, v_aux = guiding_vectors(features, v_s, found, lost, SELF_GUIDED, rules).unbind(1)
+    v_pri, v_aux = guiding_vectors(features, v_s, found, lost).unbind(1)
     a, b = found.sum(dim=(1, 2)), lost.sum(dim=(1, 2))
     weighted = (a[:, None] * v_pri + b[:, None] * v_aux) / (a + b)[:, None]
     assert torch.allclose(weighted, v_s, atol=1e-5)
@@ -96,9 +93,9 @@ def test_found_and_lost_partition_the_foreground(seed, size, resize):
 def test_released_regions_lose_or_move_fractional_cells():
     mask = torch.tensor([[[0.0, 0.5, 0.5, 1.0, 1.0]]])
     predicted = torch.tensor([[[1, 1, 0, 1, 0]]])
-    found, lost = split_regions(mask, predicted, Rules(regions="exact"))
+    found, lost = split_regions(mask, predicted, "exact")
     assert found.tolist() == [[[0, 0, 0, 1, 0]]] and lost.tolist() == [[[0, 0, 0, 0, 1]]]
-    found, lost = split_regions(mask, predicted, Rules(regions="truncated"))
+    found, lost = split_regions(mask, predicted, "truncated")
     assert found.tolist() == [[[0, 0, 0, 1, 0]]] and lost.tolist() == [[[0, 1, 0, 0, 1]]]
 
 
@@ -107,8 +104,7 @@ def test_policy_for_an_empty_region(empty):
     features, mask, _ = random_case(4)
     v_s = masked_gap(features, mask)
     nothing = torch.zeros_like(mask)
-    rules = Rules(empty=empty)
-    v_pri, v_aux = guiding_vectors(features, v_s, nothing, mask, SELF_GUIDED, rules).unbind(1)
+    v_pri, v_aux = guiding_vectors(features, v_s, nothing, mask, empty=empty).unbind(1)
     assert torch.allclose(v_aux, v_s)
     assert torch.allclose(v_pri, v_s if empty == "initial" else torch.zeros_like(v_s))
 
@@ -117,9 +113,7 @@ def test_guidance_chooses_vectors_in_order():
     features, mask, predicted = random_case(5)
     v_s = masked_gap(features, mask)
     found, lost = split_regions(mask, predicted)
-    rows = guiding_vectors(
-        features, v_s, found, lost, Guidance(vectors=("s", "aux", "pri")), Rules()
-    )
+    rows = guiding_vectors(features, v_s, found, lost, ("s", "aux", "pri"))
     for row, region in zip(rows.unbind(1), (mask, lost, found), strict=True):
         assert torch.allclose(row, loop_gap(features, region), atol=1e-6)
 
@@ -137,7 +131,9 @@ def test_shrunk_mask_takes_the_majority_and_never_loses_an_object():
 
 def test_bilinear_shrinking_at_8k_plus_1_is_exact_sampling():
     mask = (torch.rand(1, 33, 33, generator=torch.Generator().manual_seed(0)) > 0.5).long()
-    assert torch.allclose(shrink_mask(mask, (5, 5), RELEASED), mask[:, ::8, ::8].float(), atol=1e-5)
+    assert torch.allclose(
+        shrink_mask(mask, (5, 5), "bilinear"), mask[:, ::8, ::8].float(), atol=1e-5
+    )
 
 
 def test_concat_vectors_is_the_loop():
@@ -182,3 +178,11 @@ def test_rules_name_what_is_wrong():
         Guidance(vectors=("prime",))
     with pytest.raises(ValueError, match="epsilon"):
         Rules(epsilon=-1)
+
+
+def test_equations_name_a_word_they_do_not_know():
+    mask = torch.ones(1, 8, 8)
+    with pytest.raises(ValueError, match="mask_resize='nearest': expected one of .*binary"):
+        shrink_mask(mask, (2, 2), "nearest")
+    with pytest.raises(ValueError, match=r"regions=Rules\(.*: expected one of .*'exact'"):
+        split_regions(mask, mask, Rules())

@@ -30,7 +30,7 @@ from scl.device import Workers, autocast, tuned
 from scl.evaluation.evaluate import Result, evaluate
 from scl.evaluation.intervals import score_with_interval
 from scl.evaluation.protocol import ready
-from scl.method.episode import EpisodeSampler
+from scl.method.episode import Episodes, EpisodeSampler
 from scl.method.rules import RELEASED_PFENET, SELF_GUIDED
 from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model, full_size
@@ -42,7 +42,7 @@ from scl.toyshop import Atlas
 from scl.training.launch import feed_of
 from scl.training.recipe import Recipe, read_recipe
 from scl.training.stream import TrainingEpisodes
-from scl.training.trainer import Images, TrainConfig, Trainer, train
+from scl.training.trainer import TrainConfig, Trainer, train
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,8 @@ def bare_step(bench: Bench, plan: Recipe, name: str, mode: str) -> None:
     images = torch.rand(plan.train.batch, 3, side, side, device=bench.device)
     masks = torch.zeros(plan.train.batch, side, side, dtype=torch.uint8, device=bench.device)
     masks[:, side // 4 : side // 2, side // 4 : side // 2] = 1
-    batch = Images(images, masks, images.flip(0), masks.flip(0))
+    labels = torch.zeros(plan.train.batch)
+    batch = Episodes(images[:, None], masks[:, None], images.flip(0), masks.flip(0), labels)
     speed = rate(lambda: trainer.step(batch), bench.device, bench.sizes.seconds, 5)
     row = {"recipe": name, "batch": plan.train.batch, "data": "one fixed batch", "mode": mode}
     bench.add({**row, "steps_per_second": round(speed, 2), "peak_gib": peak_gib(bench.device)})

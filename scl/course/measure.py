@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.datasets.bank import Batch, FeatureBank, take_maps
+from scl.datasets.bank import FeatureBank, take_maps
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.overlay import grow
+from scl.method.episode import Episodes
 from scl.method.scl import SCL, SelfGuide
 from scl.method.vectors import cosine_map, masked_gap, shrink_mask
 
@@ -179,7 +180,7 @@ def guide_supports(model: SCL, bank: FeatureBank, items: Sequence[int]) -> Guide
     """Let a model guide itself on items of a bank, each as a support of its own."""
     index = torch.as_tensor(list(items), device=bank.masks.device)
     features = model.head.reduce(take_maps(bank.maps, index).mid, "support")
-    mask = shrink_mask(bank.masks[index], features.shape[-2:], model.rules)
+    mask = model.shrink(bank.masks[index], features)
     return Guided(features, mask, model.self_guide(features, mask, first_pass=True))
 
 
@@ -196,7 +197,7 @@ def one_of_each_class(dataset: ToyshopSet, items: Sequence[int], count: int) -> 
     return list(first.values())[:count]
 
 
-def gradient_norms(model: SCL, batch: Batch) -> dict[str, dict[str, float]]:
+def gradient_norms(model: SCL, batch: Episodes) -> dict[str, dict[str, float]]:
     """Measure, {loss: {part of the head: length}}, the gradient that a loss sends to a part."""
     model.train()
     losses = _losses(model, batch)
@@ -209,9 +210,8 @@ def gradient_norms(model: SCL, batch: Batch) -> dict[str, dict[str, float]]:
     }
 
 
-def _losses(model: SCL, batch: Batch) -> dict[str, Tensor]:
-    masks = batch.support_masks.flatten(0, 1)
-    return model.losses(batch.support.flat(), masks, batch.query, batch.query_masks)
+def _losses(model: SCL, batch: Episodes) -> dict[str, Tensor]:
+    return model.losses(*batch.one_shot()[:4])
 
 
 def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
@@ -219,7 +219,7 @@ def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
     return float(sum(g.square().sum() for g in grads if g is not None) ** 0.5)
 
 
-def gradient_maps(model: SCL, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+def gradient_maps(model: SCL, batch: Episodes) -> dict[str, tuple[Tensor, Tensor]]:
     """Measure how hard each loss pulls at each cell of F_s and F_q of the first episode.
 
     The pull is the length of the gradient in a cell, two maps [h, w]. CANet-style head.

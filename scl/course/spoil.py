@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl.datasets.bank import Batch, FeatureBank
+from scl.datasets.bank import FeatureBank
 from scl.evaluation.evaluate import Result
-from scl.method.episode import Dataset, EpisodeIndex
-from scl.method.fusion import confidence, fuse, pair_iou
+from scl.method.episode import Dataset, EpisodeIndex, Episodes
+from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels, interval, resample
-from scl.method.rules import Rules
 from scl.method.scl import SCL, Support
 
 SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
@@ -109,7 +108,7 @@ def spoiled_batch(
     episodes: Sequence[EpisodeIndex],
     kind: str,
     generator: np.random.Generator,
-) -> Batch:
+) -> Episodes:
     """Make a batch whose first supports have spoiled masks, for heads without a prior (CANet)."""
     batch = bank.batch(episodes)
     masks = batch.support_masks.clone()
@@ -119,7 +118,7 @@ def spoiled_batch(
 
 
 @torch.no_grad()
-def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support]:
+def fuse_every_way(model: SCL, batch: Episodes) -> tuple[dict[str, Result], Support]:
     """Use K supports in seven ways, of which the last looks at the query's truth.
 
     Returns a Result by name, and the support set that was read.
@@ -128,12 +127,12 @@ def fuse_every_way(model: SCL, batch: Batch) -> tuple[dict[str, Result], Support
     support = model.condition(batch.support, batch.support_masks)
     logits = model.segment(support, batch.query, "average", size).logits
     alone = likelier(logits)
-    others = confidence(support.mutual, Rules(own_score=False))
+    others = confidence(support.mutual, own_score=False)
     best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
     rows = torch.arange(len(truth))
 
     def weighted(scores: Tensor) -> Tensor:
-        return likelier(fuse(logits, scores, model.rules))
+        return likelier(model.fuse(logits, scores))
 
     masks = {
         "one support": alone[:, -1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,29 +12,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scl.device import send
-from scl.method.episode import Dataset, EpisodeIndex, image_tensor
-from scl.method.scl import SCL, Maps
+from scl.method.contracts import Method
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, image_tensor
+from scl.method.records import Maps
 
 BATCH = 16  # images that go through the backbone together
-
-
-class Batch(NamedTuple):
-    """B episodes as features.
-
-    support: maps [B, K, ...]; support_masks: [B, K, H, W]; query: maps [B, ...];
-    query_masks: [B, H, W]; labels: [B].
-    """
-
-    support: Maps
-    support_masks: Tensor
-    query: Maps
-    query_masks: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Move the episodes to another device; the labels stay where they are."""
-        moved = (self.support.to(device), self.support_masks.to(device))
-        return Batch(*moved, self.query.to(device), self.query_masks.to(device), self.labels)
 
 
 class FeatureBank:
@@ -47,7 +29,7 @@ class FeatureBank:
 
     def __init__(
         self,
-        model: SCL,
+        model: Method,
         dataset: Dataset,
         wrong: bool = False,
         device: torch.device | str = "cpu",
@@ -76,7 +58,7 @@ class FeatureBank:
             setattr(moved, name, value.to(device) if hasattr(value, "to") else value)
         return moved
 
-    def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Batch:
+    def batch(self, episodes: Sequence[EpisodeIndex], wrong: int = 0) -> Episodes:
         """Gather episodes; the first `wrong` supports of each show the wrong object."""
         device = self.masks.device
         supports = send(torch.tensor([e.supports for e in episodes]), device)
@@ -93,15 +75,15 @@ class FeatureBank:
                 maps.masked[:, :wrong] = self.wrong_maps.masked[supports[:, :wrong]]
         labels = torch.tensor([e.label for e in episodes])
         query = take_maps(self.maps, queries)._replace(masked=None)
-        return Batch(maps, masks, query, self.masks[queries], labels)
+        return Episodes(maps, masks, query, self.masks[queries], labels)
 
 
 def take_maps(maps: Maps, index: Tensor) -> Maps:
     """Take the maps of the items at `index`, whose shape becomes the leading dimensions."""
-    return Maps(maps.mid[index], *(None if m is None else m[index] for m in maps[1:]))
+    return maps.apply(lambda m: m[index])
 
 
-def _encode(model: SCL, images: Sequence[np.ndarray], masks: Tensor, progress: bool) -> Maps:
+def _encode(model: Method, images: Sequence[np.ndarray], masks: Tensor, progress: bool) -> Maps:
     """Encode all images, a batch at a time."""
     parts = []
     starts = range(0, len(images), BATCH)

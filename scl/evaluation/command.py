@@ -12,7 +12,7 @@ from scl.datasets.registry import DataConfig, find, open_to_test
 from scl.device import torchrun
 from scl.evaluation import predict as photographs
 from scl.evaluation import protocol
-from scl.evaluation.episode_list import Episodes, read_episodes, write_episodes
+from scl.evaluation.episode_list import EpisodeLists, read_episodes, write_episodes
 from scl.evaluation.record import in_percent
 from scl.method.episode import Dataset
 from scl.method.scl import SCL
@@ -73,7 +73,7 @@ def _named_after(options: argparse.Namespace) -> Path:
 
 def _plan(
     options: argparse.Namespace,
-) -> tuple[Dataset, protocol.ProtocolConfig, Episodes | None]:
+) -> tuple[Dataset, protocol.ProtocolConfig, EpisodeLists | None]:
     """Open the data set, and decide the protocol and the episodes (None: those it draws)."""
     fit = _fit(options)
     data = DataConfig(

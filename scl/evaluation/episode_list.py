@@ -9,7 +9,7 @@ from pathlib import Path
 from scl.files import write_text
 from scl.method.episode import Dataset, EpisodeIndex
 
-Episodes = Mapping[int, Sequence[EpisodeIndex]]  # by seed
+EpisodeLists = Mapping[int, Sequence[EpisodeIndex]]  # by seed
 
 
 def item_name(dataset: Dataset, index: int) -> str:
@@ -19,7 +19,7 @@ def item_name(dataset: Dataset, index: int) -> str:
     return "+".join(sorted(names))
 
 
-def plain_rows(dataset: Dataset, episodes: Episodes) -> list[dict]:
+def plain_rows(dataset: Dataset, episodes: EpisodeLists) -> list[dict]:
     """Describe episodes by plain values: the class, and place and name of every image."""
 
     def entry(index: int) -> list:
@@ -37,7 +37,7 @@ def plain_rows(dataset: Dataset, episodes: Episodes) -> list[dict]:
     ]
 
 
-def write_episodes(path: str | Path, dataset: Dataset, episodes: Episodes) -> Path:
+def write_episodes(path: str | Path, dataset: Dataset, episodes: EpisodeLists) -> Path:
     """Write episodes to a JSON file, one a line, to be replayed by read_episodes."""
     path = Path(path)
     rows = ",\n".join(json.dumps(row) for row in plain_rows(dataset, episodes))

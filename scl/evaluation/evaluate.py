@@ -11,10 +11,10 @@ import torch
 
 from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast
+from scl.method.contracts import Backbone, Method
 from scl.method.episode import EpisodeIndex
 from scl.method.metric import class_iou, count_pixels, fb_iou, mean_iou
-from scl.method.records import Backbone
-from scl.method.scl import SCL, Fusion, Support
+from scl.method.records import Fusion, Support
 from scl.models.untrained import cosine_method
 
 
@@ -73,7 +73,7 @@ def swap_vectors(support: Support, labels: torch.Tensor, swap: str) -> Support:
 
 @torch.inference_mode()
 def evaluate(
-    model: SCL,
+    model: Method,
     bank: FeatureBank,
     episodes: Sequence[EpisodeIndex],
     fusions: Sequence[Fusion] = ("cross",),

@@ -21,7 +21,8 @@ from scl.device import pick_device
 from scl.evaluation.overlay import PREDICTED, overlay
 from scl.evaluation.protocol import ProtocolConfig, find, ready, show
 from scl.files import write_atomically
-from scl.method.scl import SCL, Fusion, Support
+from scl.method.contracts import Method
+from scl.method.records import Fusion, Support
 
 LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement
 REPLACE = "replace it, or leave it out"
@@ -61,7 +62,7 @@ def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
 
 
 def find_object(
-    model: SCL, support: Support, image: np.ndarray, config: ProtocolConfig
+    model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
 ) -> np.ndarray:
     """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false."""
     query, (height, width, _) = config.fit.to_network(image)[0], image.shape
@@ -116,7 +117,7 @@ class Predictions:
 
 
 def predict_files(
-    model: SCL,
+    model: Method,
     supports: Sequence[tuple[Path, Path]],
     queries: Sequence[Path],
     out: Path,

@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -24,15 +24,16 @@ from torch import Tensor, distributed
 from tqdm.auto import tqdm
 
 from scl.datasets.fit import Fit, Size, as_taken
-from scl.device import autocast, device_of, gathered, pick_device
+from scl.device import autocast, device_of, gathered, pick_device, send
 from scl.evaluation.counts import COLUMNS, CountFile, difference
-from scl.evaluation.episode_list import Episodes, plain_rows
+from scl.evaluation.episode_list import EpisodeLists, plain_rows
 from scl.evaluation.record import make_record
 from scl.files import versions, write_json
-from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
+from scl.method.contracts import Method
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels
-from scl.method.scl import SCL, Fusion, Support
+from scl.method.records import Fusion, Support
 from scl.models.checkpoint import weights_digest
 
 
@@ -40,7 +41,7 @@ from scl.models.checkpoint import weights_digest
 class ProtocolConfig:
     """What is evaluated: so many episodes of K shots for each seed.
 
-    fusion: how K predictions become one, see SCL.segment; fit: how images are brought to the
+    fusion: how K predictions become one, see Method.segment; fit: how images are brought to the
     network and score maps back.
     """
 
@@ -71,17 +72,20 @@ def draw_episodes(dataset: Dataset, config: ProtocolConfig) -> dict[int, list[Ep
 
 
 def describe(
-    model: SCL, dataset: Dataset, config: ProtocolConfig, episodes: Episodes, device: torch.device
+    model: Method,
+    dataset: Dataset,
+    config: ProtocolConfig,
+    episodes: EpisodeLists,
+    device: torch.device,
 ) -> dict:
     """Gather what decides the counts, as plain values: two evaluations alike give the same."""
-    parts = ("rules", "guidance", "iterations", "zooms")
     layers = {name: _settings(module) for name, module in model.named_modules()}
     described = {
         "protocol": asdict(config),
         "data": {"kind": type(dataset).__name__, "items": len(dataset.labels)},
         "episodes": _digest(plain_rows(dataset, episodes)),
-        "model": {name: _plain(getattr(model, name)) for name in parts}
-        | {"head": _settings(model.head), "backbone": _settings(model.backbone)}
+        "model": model.settings()
+        | {name: _settings(part) for name, part in model.named_children()}
         | {"layers": _digest(layers)},
         "weights": weights_digest(model),
         "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
@@ -91,10 +95,6 @@ def describe(
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _plain(value: Any) -> object:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _settings(module: object) -> dict:
@@ -110,62 +110,50 @@ def _settings(module: object) -> dict:
 # ---------------------------------------------------------------------- counting
 
 
-class Task(NamedTuple):
-    """An episode, read: supports as the network takes them, the query, its mask as it is on disk.
-
-    images: K tensors [3, h, w]; masks: K tensors [h, w]; query: [3, h, w]; truth: [H, W].
-    """
-
-    images: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]
-    query: Tensor
-    truth: Tensor
-
-
-def read_task(dataset: Dataset, episode: EpisodeIndex, fit: Fit) -> Task:
-    """Read an episode's images and masks and bring them to network size."""
-    supports = [fit.to_network(*dataset[i]) for i in episode.supports]
-    image, truth = dataset[episode.query]
-    images, masks = zip(*supports, strict=True)
-    return Task(images, masks, fit.to_network(image)[0], torch.from_numpy(np.array(truth)))
+def read_episode(dataset: Dataset, index: EpisodeIndex, fit: Fit) -> Episodes:
+    """Read an episode, B = 1: images at network size, the query's mask as it is on disk."""
+    supports = [fit.to_network(*dataset[i]) for i in index.supports]
+    image, truth = dataset[index.query]
+    images, masks = zip(*((image[None], mask[None]) for image, mask in supports), strict=True)
+    query, truth = fit.to_network(image)[0][None], torch.from_numpy(np.array(truth))[None]
+    return Episodes(images, masks, query, truth, torch.tensor([index.label]))
 
 
 @torch.inference_mode()
-def count_tasks(
-    model: SCL, tasks: Sequence[Task], config: ProtocolConfig, device: torch.device
+def count_episodes(
+    model: Method, episodes: Sequence[Episodes], config: ProtocolConfig, device: torch.device
 ) -> list[list[int]]:
     """Count the pixels of each episode; those of one size go through the model together."""
-    shapes = {(*(x.shape for x in t.images), t.query.shape) for t in tasks}
+    shapes = {(*(x.shape for x in e.support), e.query.shape) for e in episodes}
     if len(shapes) > 1:
-        return [row for task in tasks for row in count_tasks(model, [task], config, device)]
-    images = [torch.stack(column) for column in zip(*(t.images for t in tasks), strict=True)]
-    masks = [torch.stack(column) for column in zip(*(t.masks for t in tasks), strict=True)]
-    support, queries = show(model, images, masks), torch.stack([t.query for t in tasks])
-    sizes = [(t.truth.shape[0], t.truth.shape[1]) for t in tasks]
+        return [row for e in episodes for row in count_episodes(model, [e], config, device)]
+    images = [torch.cat(column) for column in zip(*(e.support for e in episodes), strict=True)]
+    masks = [torch.cat(column) for column in zip(*(e.support_masks for e in episodes), strict=True)]
+    support, queries = show(model, images, masks), torch.cat([e.query for e in episodes])
+    truths = [send(e.query_masks, device) for e in episodes]
+    sizes = [(truth.shape[1], truth.shape[2]) for truth in truths]
     rows = []
-    for found, task in zip(find(model, support, queries, sizes, config), tasks, strict=True):
-        truth = task.truth.to(device)
-        counts = count_pixels(found[None], truth[None])[0].tolist()
-        rows.append([*counts, int((truth == 1).sum())])
-    return rows
+    for found, truth in zip(find(model, support, queries, sizes, config), truths, strict=True):
+        rows.append(torch.cat([count_pixels(found[None], truth)[0], (truth == 1).sum()[None]]))
+    return torch.stack(rows).tolist()  # a GPU is waited for once
 
 
 @torch.inference_mode()
-def show(model: SCL, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Support:
+def show(model: Method, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Support:
     """Condition a model on K supports of any sizes: images [3, h, w] or [B, 3, h, w], in 0..1."""
     device = device_of(model)
-    taken = [as_taken(image.to(device, non_blocking=True), model.backbone) for image in images]
+    taken = [as_taken(send(image, device), model.backbone) for image in images]
     with autocast(device):
-        return model.condition(taken, [mask.to(device) for mask in masks])
+        return model.condition(taken, [send(mask, device) for mask in masks])
 
 
 @torch.inference_mode()
 def find(
-    model: SCL, support: Support, queries: Tensor, sizes: Sequence[Size], config: ProtocolConfig
+    model: Method, support: Support, queries: Tensor, sizes: Sequence[Size], config: ProtocolConfig
 ) -> list[Tensor]:
     """Segment B queries [B, 3, S, S] in 0..1; their masks [H, W] have the original sizes."""
     device = device_of(model)
-    taken = as_taken(queries.to(device, non_blocking=True), model.backbone)
+    taken = as_taken(send(queries, device), model.backbone)
     with autocast(device):
         found = model.segment(support, taken, config.fusion)
     back = config.fit.logits_back
@@ -187,7 +175,7 @@ def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
             yield waiting.popleft().result()
 
 
-def ready(model: SCL, device: torch.device) -> SCL:
+def ready(model: Method, device: torch.device) -> Method:
     """Move the model to a device, in evaluation mode; channels-last on CUDA."""
     model.to(device).eval()
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
@@ -204,7 +192,7 @@ class Evaluation:
     rows: place to counts, of those that are known; file: where rows are kept.
     """
 
-    model: SCL
+    model: Method
     dataset: Dataset
     config: ProtocolConfig
     flat: Sequence[EpisodeIndex]
@@ -226,8 +214,8 @@ class Evaluation:
             with self._bar(hidden=not progress or self.file.shard[0] > 0) as bar:
                 totals = np.zeros((len(self.dataset.classes), 2))
                 self._add(self.rows, totals, bar)
-                for chunk, tasks in zip(left, ahead(self._read, left, workers), strict=True):
-                    counts = count_tasks(self.model, tasks, self.config, self.device)
+                for chunk, episodes in zip(left, ahead(self._read, left, workers), strict=True):
+                    counts = count_episodes(self.model, episodes, self.config, self.device)
                     found = zip(chunk, counts, strict=True)
                     new = {i: row for i, row in found if i not in self.rows}
                     self.file.add(new)
@@ -251,8 +239,8 @@ class Evaluation:
         if len(seen):
             bar.set_postfix_str(f"mIoU {100 * (seen[:, 0] / seen[:, 1]).mean():.1f}", refresh=False)
 
-    def _read(self, chunk: Iterable[int]) -> list[Task]:
-        return [read_task(self.dataset, self.flat[i], self.config.fit) for i in chunk]
+    def _read(self, chunk: Iterable[int]) -> list[Episodes]:
+        return [read_episode(self.dataset, self.flat[i], self.config.fit) for i in chunk]
 
     def _how_to_go_on(self) -> str:
         state = f"interrupted after {len(self.rows)} of {len(self.own)} episodes"
@@ -274,13 +262,13 @@ class Evaluation:
 
 
 def evaluate_protocol(
-    model: SCL,
+    model: Method,
     dataset: Dataset,
     config: ProtocolConfig | None = None,
     out: str | Path | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
-    episodes: Episodes | None = None,
+    episodes: EpisodeLists | None = None,
     shard: tuple[int, int] | None = None,
     batch: int = 1,
     workers: int = 2,
@@ -318,7 +306,7 @@ def evaluate_protocol(
     return record
 
 
-def _check_plan(config: ProtocolConfig, episodes: Episodes, batch: int) -> None:
+def _check_plan(config: ProtocolConfig, episodes: EpisodeLists, batch: int) -> None:
     """Raise unless the episodes are those that the configuration speaks of."""
     if batch < 1:
         raise ValueError(f"batch={batch!r}: expected at least 1")

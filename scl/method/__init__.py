@@ -1,6 +1,8 @@
-"""The paper, Eq. 1-17: from an episode to a mask, its losses and its score.
+"""The paper, Eq. 1-17: from an episode to a mask, its losses and its score. Imports scl.device.
 
-It may import `scl.device`, `scl.files` and `scl.toyshop`.
+First reading, in this order: episode, vectors, heads, losses, scl, fusion, metric; records say what
+flows, rules what can be chosen. Second reading: contracts (what a head and a method are), pfenet,
+refine (CANet's repeated passes), checks and words (what is refused).
 """
 
 from scl import offer
@@ -8,7 +10,7 @@ from scl import offer
 __getattr__, __dir__ = offer(
     __name__,
     {
-        "episode": "EpisodeSampler load_episode",
+        "episode": "EpisodeSampler load_episodes",
         "fusion": "confidence pair_iou",
         "metric": "count_pixels verdict",
         "rules": "V_S Rules",

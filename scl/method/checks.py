@@ -8,12 +8,18 @@ summed up in one look.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from scl.method.records import Images, Maps, Masks
+from scl.method.rules import Guidance
 from scl.method.vectors import IGNORE
+
+if TYPE_CHECKING:
+    from scl.method.contracts import Backbone, Head
+    from scl.method.episode import Episodes
 
 LABELS = (0, 1, IGNORE)
 
@@ -54,7 +60,9 @@ def check_images(images: Tensor, role: str, shape: str, dimensions: int, look: b
         )
 
 
-def check_query(images: Tensor, backbone: object = None, dtype: torch.dtype | None = None) -> None:
+def check_query(
+    images: Tensor, backbone: Backbone | None = None, dtype: torch.dtype | None = None
+) -> None:
     """Raise unless [B, 3, H, W] images can be segmented; see check_support."""
     look = not images.is_meta and not images.is_cuda
     check_images(images, "query", "[B, 3, H, W]", 4, look)
@@ -62,7 +70,10 @@ def check_query(images: Tensor, backbone: object = None, dtype: torch.dtype | No
 
 
 def check_support(
-    images: object, masks: Tensor, backbone: object = None, dtype: torch.dtype | None = None
+    images: Tensor | Maps,
+    masks: Tensor,
+    backbone: Backbone | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Raise unless [B, K, ...] images (or their maps) and [B, K, H, W] masks can guide.
 
@@ -102,7 +113,29 @@ def check_support(
         )
 
 
-def _well(images: object, masks: Tensor, backbone: object) -> bool:
+def check_vectors(head: Head, guidance: Guidance) -> None:
+    """Raise unless a head takes as many vectors as the guidance names."""
+    if head.n != len(guidance.vectors):
+        raise ValueError(
+            f"the head takes {head.n} vectors and the guidance names {guidance.vectors}: "
+            f"build the head with n={len(guidance.vectors)}"
+        )
+
+
+def check_episodes(episodes: Episodes) -> None:
+    """Raise unless the supports can guide, and the queries can be segmented and scored."""
+    for images, masks in group_supports(episodes.support, episodes.support_masks):
+        check_support(images, masks)
+    query, masks = episodes.query, episodes.query_masks
+    check_masks(masks, "query")
+    if isinstance(query, Tensor) and query.shape[-2:] != masks.shape[-2:]:
+        raise ValueError(
+            f"query image {_size(query)} and mask {_size(masks)} differ "
+            "in size: bring both to the same height and width"
+        )
+
+
+def _well(images: object, masks: Tensor, backbone: Backbone | None) -> bool:
     """Say whether values on a GPU are as they should be, waiting for it once and not for each."""
     known = (masks == 0) | (masks == 1) | (masks == IGNORE)
     found = [known.all(), (masks == 1).flatten(2).any(dim=2).all()]
@@ -115,7 +148,7 @@ def _well(images: object, masks: Tensor, backbone: object) -> bool:
 
 
 def _check_fit(
-    images: Tensor, role: str, backbone: object, dtype: torch.dtype | None, look: bool
+    images: Tensor, role: str, backbone: Backbone | None, dtype: torch.dtype | None, look: bool
 ) -> None:
     """Raise unless a model can take these images: size, precision, range of values."""
     stride, inputs = getattr(backbone, "stride", 1), getattr(backbone, "inputs", None)
@@ -146,40 +179,38 @@ def _check_fit(
         )
 
 
-def group_supports(
-    images: Tensor | Sequence[Tensor], masks: Tensor | Sequence[Tensor]
-) -> list[tuple[Tensor, Tensor]]:
-    """A support set as groups of one size: [B, k, 3, H, W] images with [B, k, H, W] masks.
+def group_supports(images: Images, masks: Masks) -> list[tuple[Tensor | Maps, Tensor]]:
+    """Gather supports of one size: [B, k, 3, H, W] images (or maps) with [B, k, H, W] masks.
 
-    images: [B, K, 3, H, W], or K tensors [3, H, W] or [B, 3, H, W] that may differ in size;
-    masks: alike, without the colours (or with one, [B, 1, H, W]).
+    images: [B, K, 3, H, W] or maps, or K tensors [3, H, W] or [B, 3, H, W] that may differ in
+    size; masks: alike, without the colours (or with one, [B, 1, H, W]).
     """
+    if isinstance(images, Maps):
+        return [(images, masks if isinstance(masks, Tensor) else torch.stack([*masks], dim=1))]
     if isinstance(images, Tensor) and isinstance(masks, Tensor):
         return [(images, masks)]
-    images, masks = _listed(images, 5), _listed(masks, 4)
-    if len(images) != len(masks) or not images:
+    pictures, marks = _listed(images, 5), _listed(masks, 4)
+    if len(pictures) != len(marks) or not pictures:
         raise ValueError(
-            f"{len(images)} support images for {len(masks)} masks: expected one mask for each "
+            f"{len(pictures)} support images for {len(marks)} masks: expected one mask for each "
             "image, and at least one"
         )
-    groups = []
-    for image, mask in zip(images, masks, strict=True):
-        image = image[None] if image.dim() == 3 else image
-        mask = mask[None] if mask.dim() == 2 else mask
-        mask = mask[:, 0] if mask.dim() == 4 and mask.shape[1] == 1 else mask
-        groups.append((image.unsqueeze(1), mask.unsqueeze(1)))
-    counts = sorted({len(image) for image, _ in groups})
+    pictures = [x[None] if x.dim() == 3 else x for x in pictures]
+    marks = [x[None] if x.dim() == 2 else x for x in marks]
+    marks = [x[:, 0] if x.dim() == 4 and x.shape[1] == 1 else x for x in marks]
+    counts = sorted({len(x) for x in pictures})
     if len(counts) > 1:
         raise ValueError(
             f"support images for {counts} episodes: expected as many in each of the K tensors"
         )
-    if len({(i.shape, m.shape, m.dtype) for i, m in groups}) > 1:
-        return groups
-    return [tuple(torch.cat(column, dim=1) for column in zip(*groups, strict=True))]
+    alike = {(i.shape, m.shape, m.dtype) for i, m in zip(pictures, marks, strict=True)}
+    if len(alike) == 1:
+        return [(torch.stack(pictures, dim=1), torch.stack(marks, dim=1))]
+    return [(i.unsqueeze(1), m.unsqueeze(1)) for i, m in zip(pictures, marks, strict=True)]
 
 
-def _listed(tensors: Tensor | Sequence[Tensor], dimensions: int) -> list[Tensor]:
-    """The K tensors of a support set, which may be stacked along dimension 1."""
+def _listed(tensors: Masks, dimensions: int) -> list[Tensor]:
+    """List the K tensors of a support set, which may be stacked along dimension 1."""
     if isinstance(tensors, Tensor) and tensors.dim() == dimensions:
         return list(tensors.unbind(dim=1))
     return list(tensors)

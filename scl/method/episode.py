@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scl.method.checks import _size, check_masks, check_support
+from scl.method.checks import check_episodes, group_supports
+from scl.method.records import Images, Maps, Masks
 
 
 class Dataset(Protocol):
@@ -25,34 +25,43 @@ class Dataset(Protocol):
     labels: Sequence[int]
 
     def sources(self, index: int) -> frozenset:
-        """Names of the photographs or rendered views behind an item."""
+        """Name the photographs or rendered views behind an item."""
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image, H x W x 3 uint8, and mask, H x W uint8 with 0, 1, 255."""
+        """Read an image, H x W x 3 uint8, and a mask, H x W uint8 with 0, 1, 255."""
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One task: segment in the query what the supports show.
+class Episodes(NamedTuple):
+    """B tasks of K shots: segment in each query what its supports show.
 
-    support_images: [K, 3, H, W] in 0..1; support_masks: [K, H, W] with 0, 1, 255 (ignored);
-    query_image: [3, H, W]; query_mask: [H, W], only for training and scoring; label: the class.
+    support: images [B, K, 3, H, W] in 0..1, or their maps, or K tensors [B, 3, H, W] that differ
+    in size; support_masks: [B, K, H, W], or K tensors alike, with 0, 1, 255 (ignored); query:
+    [B, 3, H, W], or maps; query_masks: [B, H, W], only for training and scoring; labels: [B],
+    which class each is of.
     """
 
-    support_images: Tensor
-    support_masks: Tensor
-    query_image: Tensor
-    query_mask: Tensor
-    label: str
+    support: Images
+    support_masks: Masks
+    query: Tensor | Maps
+    query_masks: Tensor
+    labels: Tensor
 
-    def __post_init__(self) -> None:
-        check_support(self.support_images.unsqueeze(0), self.support_masks.unsqueeze(0))
-        check_masks(self.query_mask.unsqueeze(0), "query")
-        if self.query_image.shape[-2:] != self.query_mask.shape[-2:]:
-            raise ValueError(
-                f"query image {_size(self.query_image)} and mask {_size(self.query_mask)} differ "
-                "in size: bring both to the same height and width"
-            )
+    def to(self, device: torch.device | str) -> Episodes:
+        """Copy all but the labels to another device; to CUDA without waiting."""
+        later = torch.device(device).type == "cuda"
+
+        def moved(x: Any) -> Any:
+            return x.to(device, non_blocking=later) if hasattr(x, "to") else tuple(map(moved, x))
+
+        return Episodes(*map(moved, self))._replace(labels=self.labels)
+
+    def one_shot(self) -> Episodes:
+        """Leave out the dimension K, which is 1: supports [B, ...] with masks [B, H, W]."""
+        (support, masks), *others = group_supports(self.support, self.support_masks)
+        if others or masks.shape[1] != 1:
+            raise ValueError(f"{len(others) + masks.shape[1]} supports: expected one an episode")
+        support = support.flat() if isinstance(support, Maps) else support[:, 0]
+        return self._replace(support=support, support_masks=masks[:, 0])
 
 
 class EpisodeIndex(NamedTuple):
@@ -84,19 +93,19 @@ class EpisodeSampler:
                 )
 
     def draw(self, generator: np.random.Generator) -> EpisodeIndex:
-        """One episode; the generator decides everything."""
+        """Draw one episode; the generator decides everything."""
         label = list(self.items)[generator.integers(len(self.items))]
         order = generator.permutation(self.items[label])
         return self._episode(int(order[0]), order[1:], label)
 
     def around(self, query: int, generator: np.random.Generator) -> EpisodeIndex:
-        """An episode whose query is this item; the generator draws the supports."""
+        """Draw the supports for a query that is given, as an item."""
         label = int(self.dataset.labels[query])
         order = generator.permutation(self.items[label])
         return self._episode(int(query), order[order != query], label)
 
     def _episode(self, query: int, rest: np.ndarray, label: int) -> EpisodeIndex:
-        """The first K of the others that share no material with the query."""
+        """Take the first K of the others that share no material with the query."""
         taken = self.dataset.sources(query)
         others = (int(i) for i in rest if not taken & self.dataset.sources(int(i)))
         apart = tuple(islice(others, self.shots))  # a class may have tens of thousands of images
@@ -108,24 +117,27 @@ class EpisodeSampler:
         return EpisodeIndex(query, apart, label)
 
     def fixed(self, count: int, seed: int) -> list[EpisodeIndex]:
-        """A list of episodes in which each one depends on (seed, its place) alone."""
+        """List episodes, each of which depends on (seed, its place) alone."""
         return [self.draw(np.random.default_rng((seed, place))) for place in range(count)]
 
 
 def image_tensor(image: np.ndarray) -> Tensor:
-    """H x W x 3 uint8 to [3, H, W] float in 0..1."""
+    """Turn H x W x 3 uint8 into [3, H, W] float in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
 
 
-def load_episode(dataset: Dataset, index: EpisodeIndex) -> Episode:
-    """Read the images and masks of an episode."""
-    items = [dataset[i] for i in (*index.supports, index.query)]
-    images = [image_tensor(image) for image, _ in items]
-    masks = [torch.from_numpy(np.ascontiguousarray(mask)) for _, mask in items]
-    return Episode(
-        torch.stack(images[:-1]),
-        torch.stack(masks[:-1]),
-        images[-1],
-        masks[-1],
-        dataset.classes[index.label],
-    )
+def load_episodes(dataset: Dataset, indices: Sequence[EpisodeIndex]) -> Episodes:
+    """Read the images and masks of episodes of one K, all supports and all queries of one size."""
+
+    def loaded(items: Sequence[int]) -> tuple[Tensor, Tensor]:
+        images, masks = zip(*(dataset[i] for i in items), strict=True)
+        return torch.stack([*map(image_tensor, images)]), torch.from_numpy(np.stack(masks))
+
+    supports, support_masks = loaded([i for index in indices for i in index.supports])
+    queries, query_masks = loaded([index.query for index in indices])
+    shape = len(indices), len(indices[0].supports)
+    labels = torch.tensor([index.label for index in indices])
+    supports, support_masks = (x.unflatten(0, shape) for x in (supports, support_masks))
+    episodes = Episodes(supports, support_masks, queries, query_masks, labels)
+    check_episodes(episodes)
+    return episodes

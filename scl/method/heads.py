@@ -1,58 +1,22 @@
-"""The trainable half: Feature Processing Modules (FPM) and decoder, in two styles.
+"""The trainable half: Feature Processing Modules (FPM) and decoder, in the style of CANet.
 
 A head reduces the backbone's maps to d channels and predicts score maps for an image under n
 vectors, either as a support (FPM_s, Eq. 3 and 9) or as a query (FPM_q, Eq. 12). Both passes share
 one decoder. Only the query's FPM receives the *hint*: CANet's previous prediction, or PFENet's
-prior. Full-size systems are other parameters of the same classes.
+prior (pfenet.py). Full-size systems are other parameters of the same classes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.method.contracts import Head, Role, built
+from scl.method.records import Prediction
 from scl.method.vectors import concat_vectors
-
-Role = Literal["support", "query"]
-
-
-class Prediction(NamedTuple):
-    """What a decoder returns.
-
-    logits: [N, 2, h, w], background and foreground, before the softmax.
-    pyramid: the enriched maps of each scale, [N, d, h, w] each (PFENet; else empty).
-    inner: the score maps of each scale's own classifier (PFENet while training; else empty).
-    """
-
-    logits: Tensor
-    pyramid: tuple[Tensor, ...] = ()
-    inner: tuple[Tensor, ...] = ()
-
-
-class Head(Protocol):
-    """What SCL needs of a head.
-
-    hint: "history" (query receives the previous probabilities, [N, 2, h, w]) or
-    "prior" (query receives PFENet's prior, [N, 1, h, w]).
-    """
-
-    n: int
-    hint: Literal["history", "prior"]
-
-    def reduce(self, mid: Tensor, role: Role) -> Tensor:
-        """Mid-level maps [N, c, h, w] to features [N, d, h, w]."""
-
-    def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
-    ) -> Prediction:
-        """D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
-
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        """D(FPM_q(.)) of Eq. 12."""
 
 
 class Conv(nn.Sequential):
@@ -104,7 +68,7 @@ class ASPP(nn.Module):
         return self.merge(torch.cat([whole, self.cell(x), *(ring(x) for ring in self.rings)], 1))
 
 
-class CANetHead(nn.Module):
+class CANetHead(Head):
     """CANet's dense comparison, residual blocks and ASPP, with SCL's single-scale support FPM.
 
     Source: Zhang et al., CVPR 2019; Fig. 5 and Section 5.1 of the paper.
@@ -117,7 +81,7 @@ class CANetHead(nn.Module):
     first layers (FPM_s), which a baseline that never predicts a support does without.
     """
 
-    hint: Literal["history", "prior"] = "history"
+    hint_channels, refines = 2, True  # the previous prediction, background and foreground
 
     def __init__(
         self,
@@ -147,9 +111,9 @@ class CANetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        _needs(self.support_branch)
+        branch = built(self.support_branch)
         x = self.compare(concat_vectors(features, vectors))
-        return self._decode(x + self.support_branch(x))
+        return self._decode(x + branch(x))
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
         x = self.compare(concat_vectors(features, vectors))
@@ -160,11 +124,3 @@ class CANetHead(nn.Module):
         for branch in self.branches:
             x = x + branch(x)
         return Prediction(self.classify(self.aspp(x)))
-
-
-def _needs(support_fpm: nn.Sequential | nn.ModuleList | None) -> None:
-    if not support_fpm:
-        raise ValueError(
-            "this head was built without the support's FPM: pass support_fpm=True, or let the "
-            "mutual predictions of K supports come from the whole model (rule mutual='model')"
-        )

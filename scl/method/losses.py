@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.method.rules import Rules
 from scl.method.vectors import IGNORE, shrink_mask
+from scl.method.words import words_checked
 
 
-def resize_logits(logits: Tensor, size: tuple[int, int], enlarge: str = "aligned") -> Tensor:
-    """Score maps [N, 2, h, w] to [N, 2, H, W] float32, bilinear; enlarge: see Rules."""
-    corners = enlarge == "aligned"
-    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=corners)
+@words_checked
+def resize_logits(
+    logits: Tensor, size: tuple[int, ...], enlarge: Literal["aligned", "centres"] = "aligned"
+) -> Tensor:
+    """Resize score maps [..., 2, h, w] to [..., 2, H, W] float32, bilinear; enlarge: see Rules."""
+    corners, flat = enlarge == "aligned", logits.float().flatten(0, -4)
+    resized = F.interpolate(flat, size, mode="bilinear", align_corners=corners)
+    return resized.unflatten(0, logits.shape[:-3])
 
 
 def likelier(scores: Tensor) -> Tensor:
-    """The argmax of Eq. 4 and 15: scores [..., 2, H, W] to a mask [..., H, W] of 0 and 1.
+    """Take the argmax of Eq. 4 and 15: of scores [..., 2, H, W] a mask [..., H, W] of 0 and 1.
 
     A tie is background, as for argmax. Comparing the two is many times quicker on a CPU.
     """
@@ -24,14 +30,17 @@ def likelier(scores: Tensor) -> Tensor:
     return (foreground > background).long()
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> Tensor:
+@words_checked
+def segmentation_loss(
+    logits: Tensor, mask: Tensor, loss_size: Literal["feature", "image"] = "feature"
+) -> Tensor:
     """Eq. 7, 10 and 13: cross-entropy, averaged over the pixels whose label is known.
 
     logits: [N, 2, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar.
-    Rule loss_size says where the two meet: at "image" size (the logits are enlarged) or at
-    "feature" size (the mask is shrunk; a cell most of which is ignored stays ignored).
+    loss_size says where the two meet: at "image" size (the logits are enlarged) or at "feature"
+    size (the mask is shrunk; a cell most of which is ignored stays ignored).
     """
-    if rules.loss_size == "image":
+    if loss_size == "image":
         logits, target = resize_logits(logits, mask.shape[-2:]), mask.long()
     else:
         target = _shrink_labels(mask, logits.shape[-2:])
@@ -40,8 +49,9 @@ def segmentation_loss(logits: Tensor, mask: Tensor, rules: Rules = Rules()) -> T
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum") / known
 
 
-def _shrink_labels(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """[N, H, W] labels to [N, h, w] with 0, 1 and 255."""
-    unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), size).squeeze(1) > 0.5
+def _shrink_labels(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Shrink labels [N, H, W] to [N, h, w] with 0, 1 and 255."""
+    h, w = size
+    unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), (h, w)).squeeze(1) > 0.5
     labels = shrink_mask(mask, size).long()
     return labels.masked_fill(unknown & (labels == 0), IGNORE)

@@ -14,7 +14,7 @@ from scl.method.vectors import IGNORE
 
 
 def count_pixels(predicted: Tensor, mask: Tensor) -> Tensor:
-    """Intersections and unions of E predictions.
+    """Count intersections and unions of E predictions.
 
     predicted: [E, H, W] with 0, 1; mask: [E, H, W] with 0, 1, 255 (left out everywhere).
     Returns [E, 4] int64: foreground intersection, union, background intersection, union.
@@ -30,7 +30,7 @@ def count_pixels(predicted: Tensor, mask: Tensor) -> Tensor:
 
 
 def class_iou(counts: np.ndarray, labels: np.ndarray) -> dict[int, float]:
-    """IoU per class in 0..1: summed intersections over summed unions of its episodes."""
+    """Score classes by IoU in 0..1: summed intersections over summed unions of its episodes."""
     counts, labels = np.asarray(counts), np.asarray(labels)
     result = {}
     for label in np.unique(labels):
@@ -40,14 +40,14 @@ def class_iou(counts: np.ndarray, labels: np.ndarray) -> dict[int, float]:
 
 
 def mean_iou(counts: np.ndarray, labels: np.ndarray) -> float:
-    """mIoU in 0..1: the mean of class_iou over the classes."""
+    """Average class_iou over the classes: mIoU in 0..1."""
     if len(counts) == 0:
         raise ValueError("no episode to score: expected at least one")
     return float(np.mean(list(class_iou(counts, labels).values())))
 
 
 def fb_iou(counts: np.ndarray) -> float:
-    """FB-IoU in 0..1: foreground and background, each pooled over all episodes, averaged."""
+    """Average foreground and background, each pooled over all episodes: FB-IoU in 0..1."""
     if len(counts) == 0:
         raise ValueError("no episode to score: expected at least one")
     f_inter, f_union, b_inter, b_union = np.asarray(counts).sum(axis=0)
@@ -55,12 +55,12 @@ def fb_iou(counts: np.ndarray) -> float:
 
 
 def resample(episodes: int, generator: np.random.Generator, draws: int = 1000) -> np.ndarray:
-    """Bootstrap weights [draws, episodes]: how often each episode is drawn, with replacement."""
+    """Draw bootstrap weights [draws, episodes]: how often each is drawn, with replacement."""
     return generator.multinomial(episodes, np.full(episodes, 1 / episodes), size=draws)
 
 
 def weighted_miou(counts: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """mIoU of every draw, [draws] in 0..1. Two methods under the same weights are paired.
+    """Score every draw by mIoU, [draws] in 0..1. Two methods under the same weights are paired.
 
     A class of which a draw holds no episode is left out of that draw's mean.
     """
@@ -75,13 +75,13 @@ def weighted_miou(counts: np.ndarray, labels: np.ndarray, weights: np.ndarray) -
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of a difference, in percent, allows to say; ends count as printed."""
+    """Say what an interval of a difference, in percent, allows; ends count as printed."""
     low, high = round(low, 1), round(high, 1)
     return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws."""
+    """Find the percentile interval of bootstrap draws."""
     tail = 50 * (1 - level)
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)

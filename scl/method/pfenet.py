@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from numbers import Integral
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.method.heads import Conv, Prediction, Role, _needs
+from scl.device import full_precision
+from scl.method.contracts import Head, Role, built
+from scl.method.heads import Conv
+from scl.method.records import Maps, Prediction, SupportGroup
 from scl.method.vectors import concat_vectors
 
 
@@ -25,7 +27,7 @@ class Classifier(nn.Sequential):
         return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
 
 
-class PFENetHead(nn.Module):
+class PFENetHead(Head):
     """PFENet's feature enrichment at several scales, with SCL's multi-scale support FPM.
 
     Source: Tian et al., TPAMI 2020; Section 5.1 of the paper.
@@ -37,7 +39,7 @@ class PFENetHead(nn.Module):
     classifier_dropout: within the classifiers (0.1 in PFENet).
     """
 
-    hint: Literal["history", "prior"] = "prior"
+    hint_channels, needs_high = 1, True  # the prior
 
     def __init__(
         self,
@@ -85,20 +87,32 @@ class PFENetHead(nn.Module):
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        _needs(self.support_merge)
-        return self._decode(features, vectors, self.support_merge, None, pyramid)
+        return self._decode(features, vectors, built(self.support_merge), None, pyramid)
 
     def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
         return self._decode(features, vectors, self.query_merge, hint, ())
 
-    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Cells of each scale for a map of this size."""
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        """Make the prior of each pair of a query and a support, which may differ in size."""
+        if query.high is None or group.maps.masked is None:
+            raise ValueError(
+                "maps without the high-level maps that PFENet's prior compares: make those of "
+                "queries by encode(images), those of supports by encode(images, masks)"
+            )
+        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
+        pairs = (query.high[:, None], group.maps.masked[:, :, None], group.mask[:, :, None])
+        high, masked, mask = (x.expand(b, k, i, *x.shape[3:]).flatten(0, 2) for x in pairs)
+        return prior_mask(high, masked, mask).unflatten(0, (b, k, i))
+
+    def _sizes(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Count the cells of each scale for a map of this size."""
 
         def cells(scale: float, side: int) -> int:
             whole = isinstance(scale, Integral)
             return int(scale) if whole else max(1, math.ceil(scale * side))
 
-        return [tuple(cells(scale, side) for side in size) for scale in self.scales]
+        h, w = size
+        return [(cells(scale, h), cells(scale, w)) for scale in self.scales]
 
     def _decode(
         self,
@@ -108,11 +122,11 @@ class PFENetHead(nn.Module):
         prior: Tensor | None,
         above: tuple[Tensor, ...],
     ) -> Prediction:
-        """From fine to coarse; each scale is enriched by the one before it.
+        """Enrich the features from fine to coarse, each scale by the one before it.
 
         above: another pass's pyramid to be read instead of this one's own (released code).
         """
-        full, own, inner = features.shape[-2:], [], []
+        full, own, inner = features.shape[-2:], list[Tensor](), list[Tensor]()
         for index, size in enumerate(self._sizes(full)):
             maps = () if prior is None else (_resize(prior, size).to(features.dtype),)
             x = merges[index](concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps))
@@ -128,7 +142,38 @@ class PFENetHead(nn.Module):
         return Prediction(self.classify(x), tuple(own), tuple(inner))
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     if x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def _nearest_cosine(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    """Find the largest cosine of each cell, [C, m], to the others, [C, n], under a mask [n]: [m].
+
+    The cosines lie close together and are stretched to 0..1 afterwards, so sums are kept in single
+    precision. A GPU multiplies bfloat16 exactly on the way there; so the mask is a factor of its
+    own, outside of the product.
+    """
+    single = torch.promote_types(cells.dtype, torch.float32)
+    if cells.is_cuda and cells.dtype == others.dtype != single:
+        products = torch.mm(cells.T, others, out_dtype=single)
+    else:
+        products = cells.T.to(single) @ others.to(single)
+    of_cells, of_others = (x.norm(dim=0, dtype=single) for x in (cells, others))
+    lengths = of_cells[:, None] * (of_others * mask)
+    return products.mul_(mask).div_(lengths.add_(1e-7)).amax(dim=1)
+
+
+def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+    """PFENet's prior (Tian et al., TPAMI 2020): the cosine to the nearest support cell.
+
+    query: [N, C, h, w] high-level features; support: [N, C, h', w'], computed from the masked
+    image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
+    """
+    images = zip(query.flatten(2), support.flatten(2), mask.flatten(1), strict=True)
+    # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
+    with full_precision(query.device):
+        best = torch.stack([_nearest_cosine(*image) for image in images])
+    low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
+    return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

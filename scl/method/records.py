@@ -1,16 +1,24 @@
-"""What flows through the model: maps of images, what guides, a support set, a segmentation."""
+"""What flows through a method: maps of images, predictions, a support set, a segmentation.
+
+B episodes, K shots, n guiding vectors, d channels, h x w cells, H x W pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from scl.method.heads import Prediction
 from scl.method.losses import likelier
+
+# What `condition` is given: all in one, or support by support.
+Images: TypeAlias = "Tensor | Maps | Sequence[Tensor]"
+Masks: TypeAlias = "Tensor | Sequence[Tensor]"
+Fusion = Literal["cross", "average", "vectors"]
+Inputs = Literal["unit", "normalised"]
 
 
 class Maps(NamedTuple):
@@ -24,13 +32,35 @@ class Maps(NamedTuple):
     high: Tensor | None = None
     masked: Tensor | None = None
 
-    def flat(self) -> Maps:
-        """[B, K, ...] to [B K, ...]."""
-        return Maps(*(None if m is None else m.flatten(0, 1) for m in self))
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Maps:
+        """Do the same to all maps that are there."""
+        high, masked = (None if m is None else function(m) for m in self[1:])
+        return Maps(function(self.mid), high, masked)
 
-    def to(self, device: torch.device | str) -> Maps:
-        """The same maps on another device."""
-        return Maps(*(None if m is None else m.to(device) for m in self))
+    def flat(self) -> Maps:
+        """Lay episodes and shots in one row: [B, K, ...] to [B K, ...]."""
+        return self.apply(lambda m: m.flatten(0, 1))
+
+    def shaped(self, leading: Sequence[int]) -> Maps:
+        """Undo `flat`: [B K, ...] to [B, K, ...]; leading: (B, K)."""
+        return self.apply(lambda m: m.unflatten(0, tuple(leading)))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Maps:
+        """Copy the maps to another device."""
+        return self.apply(lambda m: m.to(device, non_blocking=non_blocking))
+
+
+class Prediction(NamedTuple):
+    """What a decoder returns.
+
+    logits: [N, 2, h, w], background and foreground, before the softmax.
+    pyramid: the enriched maps of each scale, [N, d, h, w] each (PFENet; else empty).
+    inner: the score maps of each scale's own classifier (PFENet while training; else empty).
+    """
+
+    logits: Tensor
+    pyramid: tuple[Tensor, ...] = ()
+    inner: tuple[Tensor, ...] = ()
 
 
 class SelfGuide(NamedTuple):
@@ -47,41 +77,80 @@ class SelfGuide(NamedTuple):
     vectors: Tensor
 
 
-@dataclass(frozen=True)
-class Support:
-    """A support set, read once.
+class SupportGroup(NamedTuple):
+    """Supports of one size, read by Eq. 1-6.
 
     features: [B, K, d, h, w]; mask: [B, K, h, w], shrunk; guide: SelfGuide of the B K supports;
-    vectors: [B, K, n, d]; maps: their frozen features; mutual: [B, K, K], mutual[b, k, i] = IOU
-    of support i predicted under support k (Eq. 15-16); scores: [B, K], U of Eq. 16.
-    For K = 1 there is nothing to compare: mutual and scores are 1.
-    parts: for supports that differ in size, K sets of one support each; features, mask, guide and
-    maps, which cannot be stacked then, are None.
+    maps: their frozen features.
     """
 
-    features: Tensor | None
-    mask: Tensor | None
-    guide: SelfGuide | None
-    vectors: Tensor
-    maps: Maps | None
-    mutual: Tensor
-    scores: Tensor
-    parts: tuple[Support, ...] = ()
+    features: Tensor
+    mask: Tensor
+    guide: SelfGuide
+    maps: Maps
 
     @property
-    def groups(self) -> tuple[Support, ...]:
-        """Sets of supports of one size that together are this one."""
-        return self.parts or (self,)
+    def vectors(self) -> Tensor:
+        """Return the guiding vectors, [B, K, n, d]."""
+        return self.guide.vectors.unflatten(0, self.mask.shape[:2])
 
 
-def join(parts: Sequence[Support]) -> Support:
-    """Supports of differing sizes, [B, 1] each, as one set [B, K]; nothing is scored yet."""
-    if len(parts) == 1:
-        return parts[0]
-    vectors = torch.cat([part.vectors for part in parts], dim=1)
-    scores = torch.cat([part.scores for part in parts], dim=1)
-    mutual = scores.unsqueeze(2).expand(-1, -1, len(parts))
-    return Support(None, None, None, vectors, None, mutual, scores, tuple(parts))
+@dataclass(frozen=True)
+class Support:
+    """A support set, read once; segmenting queries needs no more.
+
+    vectors: [B, K, n, d], which guide; mutual: [B, K, K], mutual[b, k, i] = IOU of support i
+    predicted under support k (Eq. 15-16); scores: [B, K], U of Eq. 16; both are 1 where nothing
+    was compared, as for K = 1. groups: what was read of the supports, those of one size together
+    (or each alone, if they differ). A method that needs more of its supports adds to this class.
+    """
+
+    vectors: Tensor
+    mutual: Tensor
+    scores: Tensor
+    groups: tuple[SupportGroup, ...] = ()
+
+    @classmethod
+    def unscored(cls, vectors: Tensor, groups: Sequence[SupportGroup] = ()) -> Support:
+        """Make a set of supports that nobody has compared yet."""
+        b, k = vectors.shape[:2]
+        ones = torch.ones(b, k, device=vectors.device)  # single precision, autocast or not
+        return cls(vectors, ones.unsqueeze(2).expand(-1, -1, k), ones, tuple(groups))
+
+    def for_queries(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give scores, mutual and vectors for each of B queries: one set for all, or one each."""
+        if len(self.vectors) not in (1, count):
+            raise ValueError(
+                f"{count} queries for {len(self.vectors)} support sets: expected as many queries "
+                "as support sets, or one support set for all queries"
+            )
+        scores, mutual, vectors = (
+            x.expand(count, *x.shape[1:]) for x in (self.scores, self.mutual, self.vectors)
+        )
+        return scores, mutual, vectors
+
+    @property
+    def group(self) -> SupportGroup:
+        """Return all supports, where they are of one size."""
+        if len(self.groups) != 1:
+            differ = f"{len(self.groups)} groups of supports, which differ in size"
+            raise ValueError(f"{differ}: look at each of `support.groups`")
+        return self.groups[0]
+
+    @property
+    def features(self) -> Tensor:
+        """Return F_s of supports of one size, [B, K, d, h, w]."""
+        return self.group.features
+
+    @property
+    def mask(self) -> Tensor:
+        """Return M_s of supports of one size, shrunk, [B, K, h, w]."""
+        return self.group.mask
+
+    @property
+    def guide(self) -> SelfGuide:
+        """Return what self-guidance found in the B K supports of one size."""
+        return self.group.guide
 
 
 @dataclass(frozen=True)
@@ -100,31 +169,10 @@ class Segmentation:
 
     @property
     def fused(self) -> Tensor:
-        """Eq. 17: probabilities [B, 2, H, W]."""
+        """Take the softmax of Eq. 17: probabilities [B, 2, H, W]."""
         return self.fused_logits.softmax(dim=1)
 
     @property
     def mask(self) -> Tensor:
-        """The predicted mask, [B, H, W] with 0 or 1."""
+        """Predict a mask, [B, H, W] with 0 or 1."""
         return likelier(self.fused_logits)
-
-
-Inputs = Literal["unit", "normalised"]
-
-
-class Backbone(Protocol):
-    """What a method needs of a feature extractor.
-
-    mid_channels: of the mid-level maps; stride: pixels a cell; inputs: "unit" (images in 0..1) or
-    "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
-    """
-
-    mid_channels: int
-    stride: int
-    inputs: Inputs
-
-    def mid(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] to mid-level maps [N, mid_channels, h, w]."""
-
-    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mid-level maps, under a mask [N, h, w] if given, to high-level maps [N, c, h, w]."""

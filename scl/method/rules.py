@@ -5,8 +5,10 @@ Both classes are frozen, so a configuration can be a key, a line of JSON and a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
+
+from scl.method.words import check_words
 
 VECTOR_NAMES = ("s", "pri", "aux")
 
@@ -35,7 +37,7 @@ class Guidance:
 
     @property
     def splits(self) -> bool:
-        """Does a guiding vector need the split into found and lost?"""
+        """Tell whether a guiding vector needs the split into found and lost."""
         return "pri" in self.vectors or "aux" in self.vectors
 
 
@@ -48,7 +50,8 @@ SELF_GUIDED = Guidance()
 class Rules:
     """Every place where the paper and the released code part, or where the paper is silent.
 
-    The defaults are the paper's reading. Each rule is read in exactly one function, named here.
+    The defaults are the paper's reading. The model alone reads them; a function
+    that is named here takes the value, under the same name.
 
     mask_resize      vectors.shrink_mask: "binary" (majority of the cell, never empty), or
                      "bilinear" (released: soft values, corners aligned).
@@ -57,9 +60,9 @@ class Rules:
     epsilon          vectors.masked_gap: added to the area; 0 in the paper, 0.0005 released.
     empty            vectors.guiding_vectors: what stands in for an empty region, on which the
                      paper is silent: "initial" (v_s) or "zero" (released, in effect).
-    second_pyramid   model.SCL.second_pass: pyramid that PFENet's second support pass reads:
+    second_pyramid   SCL.second_pass: pyramid that PFENet's second support pass reads:
                      its "own", or that of the "first" pass (released).
-    mutual           model.SCL.mutual_logits: predictions of Eq. 15 by the whole "model" or by the
+    mutual           SCL.mutual_logits: predictions of Eq. 15 by the whole "model" or by the
                      "support" branch (released).
     iou              fusion.pair_iou: IOU of Eq. 16 on the "foreground", or the "mean" of
                      foreground and background (released, PFENet variant).
@@ -69,17 +72,17 @@ class Rules:
                      (for K > 1).
     no_score         fusion.fuse_logits: when every score of Eq. 16 is zero, take the plain
                      "average", or score maps of "zero" (released, in effect).
-    history          model.SCL._histories: what CANet's query branch refines: each support's "own"
-                     previous prediction, or the "fused" one (released).
-    enlarge          losses.resize_logits in use: score maps brought to image size with corners
+    history          SCL.segment: what CANet's query branch refines: each support's "own" previous
+                     prediction, or the "fused" one (released).
+    enlarge          losses.resize_logits in use: score maps are brought to image size with corners
                      "aligned" (both released training codes, and PFENet's test), or cell "centres"
                      (CANet's test).
     loss_size        losses.segmentation_loss: the paper's h x w are the "feature" map's; the
                      released code compares at "image" size.
-    auxiliary_loss   model.SCL.losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in the
+    auxiliary_loss   SCL.sum_losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in the
                      released code.
-    statistics       model.SCL.train: in training, the batch normalisation of the backbone keeps
-                     its "frozen" statistics, or takes those of the "batch" (released).
+    statistics       SCL.train: in training, the batch normalisation of the backbone keeps its
+                     "frozen" statistics, or takes those of the "batch" (released).
     """
 
     mask_resize: Literal["binary", "bilinear"] = "binary"
@@ -100,12 +103,7 @@ class Rules:
     statistics: Literal["frozen", "batch"] = "frozen"
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            allowed = [a for a in get_args(hints[field.name]) if isinstance(a, str)]
-            value = getattr(self, field.name)
-            if allowed and value not in allowed:
-                raise ValueError(f"rule {field.name}={value!r}: expected one of {allowed}")
+        check_words(type(self), vars(self), "rule ")
         for name in ("epsilon", "auxiliary_loss"):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -142,8 +140,4 @@ RELEASED_CANET = Rules(
     loss_size="image",
     statistics="batch",
 )
-PRESETS = {
-    "paper": PAPER,
-    "released_pfenet": RELEASED_PFENET,
-    "released_canet": RELEASED_CANET,
-}
+PRESETS = {"paper": PAPER, "released_pfenet": RELEASED_PFENET, "released_canet": RELEASED_CANET}

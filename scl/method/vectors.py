@@ -6,28 +6,34 @@ Masks hold 1 on the object, 0 elsewhere and 255 where nobody knows (ignored).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.device import full_precision
-from scl.method.rules import Guidance, Rules
+from scl.method.words import words_checked
 
 IGNORE = 255
 
 
-def shrink_mask(mask: Tensor, size: tuple[int, int], rules: Rules = Rules()) -> Tensor:
+@words_checked
+def shrink_mask(
+    mask: Tensor, size: tuple[int, ...], mask_resize: Literal["binary", "bilinear"] = "binary"
+) -> Tensor:
     """Bring a mask to the size of the feature map, as Eq. 1 asks ("M_s needs to be downsampled").
 
     mask: [N, H, W] with values 0, 1, 255; ignored pixels count as background.
-    Returns [N, h, w] float. Rule "binary": 1 where the object covers more than half of a cell;
+    Returns [N, h, w] float. "binary": 1 where the object covers more than half of a cell;
     a thin object that covers no half cell keeps its fullest ones, so that an object never
-    disappears. Rule "bilinear": soft values in 0..1, corners aligned (released code).
+    disappears. "bilinear": soft values in 0..1, corners aligned (released code).
     """
     inside = (mask == 1).float().unsqueeze(1)
-    if rules.mask_resize == "bilinear":
+    if mask_resize == "bilinear":
         return F.interpolate(inside, size, mode="bilinear", align_corners=True).squeeze(1)
-    cover = F.adaptive_avg_pool2d(inside, size).squeeze(1)
+    h, w = size
+    cover = F.adaptive_avg_pool2d(inside, (h, w)).squeeze(1)
     fullest = cover.amax(dim=(1, 2), keepdim=True)
     thin = (fullest <= 0.5) & (fullest > 0)
     # Cells of different sizes round equal shares differently.
@@ -47,7 +53,12 @@ def masked_gap(features: Tensor, mask: Tensor, epsilon: float = 0.0) -> Tensor:
     return total / torch.where(area > 0, area, torch.ones_like(area))
 
 
-def split_regions(mask: Tensor, predicted: Tensor, rules: Rules = Rules()) -> tuple[Tensor, Tensor]:
+@words_checked
+def split_regions(
+    mask: Tensor,
+    predicted: Tensor,
+    regions: Literal["partition", "exact", "truncated"] = "partition",
+) -> tuple[Tensor, Tensor]:
     """The two Iverson brackets of Eq. 5-6: the foreground that was found, and that was lost.
 
     mask: [N, h, w] in 0..1; predicted: [N, h, w] with 0 or 1 (Eq. 4). Returns two [N, h, w].
@@ -56,32 +67,40 @@ def split_regions(mask: Tensor, predicted: Tensor, rules: Rules = Rules()) -> tu
     moves a fractional cell that was found into the lost region.
     """
     predicted = predicted.to(mask.dtype)
-    if rules.regions == "partition":
+    if regions == "partition":
         return mask * predicted, mask * (1 - predicted)
     total = predicted + mask
-    if rules.regions == "truncated":
+    if regions == "truncated":
         total = total.trunc()
     return (total == 2).to(mask.dtype), ((total == 1) & (mask != 0)).to(mask.dtype)
 
 
+@words_checked
 def guiding_vectors(
-    features: Tensor, v_s: Tensor, found: Tensor, lost: Tensor, guidance: Guidance, rules: Rules
+    features: Tensor,
+    v_s: Tensor,
+    found: Tensor,
+    lost: Tensor,
+    names: Sequence[str] = ("pri", "aux"),
+    epsilon: float = 0.0,
+    empty: Literal["initial", "zero"] = "initial",
 ) -> Tensor:
     """Eq. 5-6, and the choice of Table 5: the n vectors that guide, [N, n, d].
 
-    An empty region (nothing found, or nothing lost) has no average, and the paper is silent. Rule
-    empty="initial" sends v_s, all that is known then; "zero" sends the zero vector, which a head
-    meets at the beginning of training but hardly later, and again on novel classes.
+    names: among "s", "pri" and "aux". An empty region (nothing found, or nothing lost) has no
+    average, and the paper is silent: "initial" sends v_s, all that is known then; "zero" sends
+    the zero vector, which a head meets at the beginning of training but hardly later, and again
+    on novel classes.
     """
 
     def pooled(region: Tensor) -> Tensor:
-        vector = masked_gap(features, region, rules.epsilon)
-        if rules.empty == "initial":
+        vector = masked_gap(features, region, epsilon)
+        if empty == "initial":
             vector = torch.where(region.sum(dim=(1, 2)).unsqueeze(1) > 0, vector, v_s)
         return vector
 
     by_name = {"s": lambda: v_s, "pri": lambda: pooled(found), "aux": lambda: pooled(lost)}
-    return torch.stack([by_name[name]() for name in guidance.vectors], dim=1)
+    return torch.stack([by_name[name]() for name in names], dim=1)
 
 
 def concat_vectors(features: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
@@ -96,36 +115,5 @@ def concat_vectors(features: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
 
 
 def cosine_map(features: Tensor, vector: Tensor) -> Tensor:
-    """Cosine of every cell to a vector: [N, d, h, w] and [N, d] give [N, h, w] in -1..1."""
+    """Compare every cell with a vector: [N, d, h, w] and [N, d] give cosines [N, h, w]."""
     return F.cosine_similarity(features, vector[:, :, None, None], dim=1)
-
-
-def _nearest_cosine(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:
-    """Find the largest cosine of each cell, [C, m], to the others, [C, n], under a mask [n]: [m].
-
-    The cosines lie close together and are stretched to 0..1 afterwards, so sums are kept in single
-    precision. A GPU multiplies bfloat16 exactly on the way there; so the mask is a factor of its
-    own, outside of the product.
-    """
-    single = torch.promote_types(cells.dtype, torch.float32)
-    if cells.is_cuda and cells.dtype == others.dtype != single:
-        products = torch.mm(cells.T, others, out_dtype=single)
-    else:
-        products = cells.T.to(single) @ others.to(single)
-    of_cells, of_others = (x.norm(dim=0, dtype=single) for x in (cells, others))
-    lengths = of_cells[:, None] * (of_others * mask)
-    return products.mul_(mask).div_(lengths.add_(1e-7)).amax(dim=1)
-
-
-def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-    """PFENet's prior (Tian et al., TPAMI 2020): the cosine to the nearest support cell.
-
-    query: [N, C, h, w] high-level features; support: [N, C, h', w'], computed from the masked
-    image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
-    """
-    images = zip(query.flatten(2), support.flatten(2), mask.flatten(1), strict=True)
-    # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
-    with full_precision(query.device):
-        best = torch.stack([_nearest_cosine(*image) for image in images])
-    low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
-    return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

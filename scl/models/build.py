@@ -1,19 +1,25 @@
-"""From a configuration to a model."""
+"""Build a model from a configuration."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
+from scl.method.contracts import Backbone, Head
 from scl.method.heads import CANetHead
 from scl.method.pfenet import PFENetHead
-from scl.method.records import Backbone
+from scl.method.records import Inputs
 from scl.method.rules import PAPER, SELF_GUIDED, V_S, Guidance, Rules
 from scl.method.scl import SCL
 from scl.models.backbones import BACKBONES, build_backbone
 
-HEADS = {"canet": CANetHead, "pfenet": PFENetHead}
+# Name -> head, and the fields of ModelConfig that it alone takes.
+HEADS: dict[str, tuple[type[Head], tuple[str, ...]]] = {
+    "canet": (CANetHead, ("rates", "reduce_kernel")),
+    "pfenet": (PFENetHead, ("scales", "classifier_dropout")),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class ModelConfig:
     rules: Rules = field(default_factory=Rules)
     backbone: str = "efficientnet_lite0"
     weights: str | None = None
-    inputs: str = "unit"
+    inputs: Inputs = "unit"
     rates: tuple[int, ...] = (2, 4, 6)
     reduce_kernel: int = 1
     scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
@@ -56,12 +62,12 @@ class ModelConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def to_dict(self) -> dict:
-        """Plain values, for JSON."""
+        """Turn it into plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
-        """The inverse of to_dict; an unknown name is an error that names it."""
+        """Undo to_dict; an unknown name is an error that names it."""
         values = dict(values)
         try:
             guidance = Guidance(**values.pop("guidance", {}))
@@ -75,24 +81,14 @@ def full_size(
     backbone: str = "resnet50",
     guidance: Guidance = SELF_GUIDED,
     rules: Rules = PAPER,
-    **changes: object,
+    **changes: Any,
 ) -> ModelConfig:
-    """One of the paper's systems: d = 256, no GroupNorm, dropouts and scales of its baseline.
+    """Configure one of the paper's systems: d = 256, no GroupNorm, dropouts of its baseline.
 
     head: "canet" or "pfenet"; guidance: V_S is the baseline alone, SELF_GUIDED is SCL; rules:
     PAPER, RELEASED_PFENET or RELEASED_CANET; changes: any other field of ModelConfig.
     """
-    values: dict[str, object] = {
-        "head": head,
-        "backbone": backbone,
-        "guidance": guidance,
-        "rules": rules,
-        "d": 256,
-        "norm": False,
-        "dropout": 0.5,
-        "support_fpm": guidance != V_S,
-    }
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "pfenet": {"classifier_dropout": 0.1},
         "canet": {
             "rates": (6, 12, 18),
@@ -102,7 +98,9 @@ def full_size(
             "zooms": (0.7, 1.0, 1.3),
         },
     }
-    return ModelConfig(**{**values, **own.get(head, {}), **changes})
+    values: dict[str, Any] = {"d": 256, "norm": False, "dropout": 0.5}
+    values |= {"support_fpm": guidance != V_S, **own.get(head, {}), **changes}
+    return ModelConfig(head=head, backbone=backbone, guidance=guidance, rules=rules, **values)
 
 
 def build_model(
@@ -111,45 +109,23 @@ def build_model(
     backbone: Backbone | None = None,
     inner: bool | None = None,
 ) -> SCL:
-    """A model with freshly drawn weights, in evaluation mode; the seed alone decides them.
+    """Build a model with freshly drawn weights, in evaluation mode; the seed alone decides them.
 
     backbone: one to share between models (it is frozen); default: the configuration's. inner:
     build PFENet's inner classifiers; default: only where a loss reaches them.
     """
+    kind, own = HEADS[config.head]
+    options = {
+        name: getattr(config, name) for name in ("d", "norm", "dropout", "support_fpm", *own)
+    }
+    if kind is PFENetHead:
+        options["inner"] = config.rules.auxiliary_loss > 0 if inner is None else inner
     with torch.random.fork_rng(devices=[]):
         if backbone is None:
             torch.manual_seed(seed)
-            prior = config.head == "pfenet"
-            backbone = build_backbone(
-                config.backbone, config.stride, config.weights, config.inputs, prior
-            )
+            form = config.backbone, config.stride, config.weights, config.inputs
+            backbone = build_backbone(*form, high_level=kind.needs_high)
         torch.manual_seed(seed)
-        head = HEADS[config.head](
-            backbone.mid_channels,
-            n=len(config.guidance.vectors),
-            d=config.d,
-            norm=config.norm,
-            dropout=config.dropout,
-            support_fpm=config.support_fpm,
-            **_own(config, inner),
-        )
-    return SCL(
-        backbone,
-        head,
-        config.guidance,
-        config.rules,
-        config.iterations,
-        config.history_dropout,
-        config.zooms,
-    ).eval()
-
-
-def _own(config: ModelConfig, inner: bool | None) -> dict[str, object]:
-    """What only one of the heads knows."""
-    if config.head == "canet":
-        return {"rates": config.rates, "reduce_kernel": config.reduce_kernel}
-    return {
-        "scales": config.scales,
-        "classifier_dropout": config.classifier_dropout,
-        "inner": config.rules.auxiliary_loss > 0 if inner is None else inner,
-    }
+        head = kind(backbone.mid_channels, n=len(config.guidance.vectors), **options)
+    refinement = config.iterations, config.history_dropout, config.zooms
+    return SCL(backbone, head, config.guidance, config.rules, *refinement).eval()

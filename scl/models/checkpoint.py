@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from scl.files import versions, write_atomically, write_json
-from scl.method.records import Backbone
+from scl.method.contracts import Backbone, Method
 from scl.method.scl import SCL
-from scl.models.backbones.frozen import statistics_of
 from scl.models.build import ModelConfig, build_model
 from scl.models.released import load_released
 
@@ -26,21 +26,20 @@ PREFIX = "backbone."  # of the stored batch statistics
 OWN_WEIGHTS = "efficientnet_lite0"  # the backbone whose weights are installed with the package
 
 
-
-
-
-
-
-
 def save_weights(module: nn.Module, path: Path) -> str:
     """Write a module's weights in half precision, to be kept small; returns their SHA-256."""
-    state = {n: v.detach().cpu().half().contiguous() for n, v in module.state_dict().items()}
+    return _write({name: value.half() for name, value in module.state_dict().items()}, path)
+
+
+def _write(state: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors by name; returns the file's SHA-256."""
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     write_atomically(path, lambda temporary: save_file(state, temporary))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_weights(
-    module: nn.Module, path: Path, sha256: str, backbone: nn.Module | None = None
+    module: nn.Module, path: Path, sha256: str, backbone: Backbone | None = None
 ) -> None:
     """Read what was written here; a missing, changed or foreign file is refused.
 
@@ -50,11 +49,12 @@ def load_weights(
     if found != sha256:
         raise ValueError(f"{path} is missing or differs from its record: save or copy it again")
     try:
-        state = load_file(path)
-        stored = [name for name in state if backbone is not None and name.startswith(PREFIX)]
-        statistics = {name.removeprefix(PREFIX): state.pop(name) for name in stored}
+        state, statistics = load_file(path), {}
+        if backbone is not None:
+            names = [name for name in state if name.startswith(PREFIX)]
+            statistics = {name.removeprefix(PREFIX): state.pop(name) for name in names}
         module.load_state_dict(state)
-        if statistics:
+        if backbone is not None and statistics:
             unknown = backbone.load_state_dict(statistics, strict=False).unexpected_keys
             if unknown:
                 raise RuntimeError(f"the backbone has no {unknown[0]}")
@@ -63,14 +63,14 @@ def load_weights(
 
 
 def save_checkpoint(
-    model: SCL,
+    model: Method,
     config: ModelConfig,
     path: str | Path,
     seed: int,
     overwrite: bool = False,
     side: int | None = None,
 ) -> Path:
-    """Write path.safetensors (the head's weights) and path.json; returns the former.
+    """Write path.safetensors (the weights that learn) and path.json; returns the former.
 
     seed: the one the model was built with, from which a backbone without weights of its own is
     built again; side: pixels a side of the images that it was trained on, which its users take if
@@ -79,16 +79,12 @@ def save_checkpoint(
     weights = Path(path).with_suffix(".safetensors")
     if weights.exists() and not overwrite:
         raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
-    learnt = dict(model.head.state_dict())
-    if model.rules.statistics == "batch":
-        learnt |= {PREFIX + name: value for name, value in statistics_of(model.backbone).items()}
-    state = {n: v.detach().cpu().contiguous() for n, v in learnt.items()}
-    write_atomically(weights, lambda temporary: save_file(state, temporary))
+    moving = {PREFIX + name: value for name, value in model.moving_statistics().items()}
     record = {
         "model": config.to_dict(),
         "seed": seed,
         "versions": versions(),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": _write({**model.trainable().state_dict(), **moving}, weights),
         **({} if side is None else {"side": side}),
     }
     write_json(weights.with_suffix(".json"), record)
@@ -96,7 +92,7 @@ def save_checkpoint(
 
 
 def read_config(path: str | Path) -> ModelConfig:
-    """The configuration of a checkpoint, without its weights."""
+    """Read the configuration of a checkpoint, without its weights."""
     return ModelConfig.from_dict(_read_record(Path(path).with_suffix(".json"))["model"])
 
 
@@ -116,7 +112,7 @@ def _read_record(path: Path) -> dict:
 def load_checkpoint(
     path: str | Path, expected: ModelConfig | None = None, backbone: Backbone | None = None
 ) -> SCL:
-    """The model of a checkpoint, ready for use (evaluation mode, CPU).
+    """Load the model of a checkpoint, ready for use (evaluation mode, CPU).
 
     expected: refuse a checkpoint of another configuration, naming the first difference; backbone:
     one to share (stored batch statistics overwrite its own); default: built from the record.
@@ -124,15 +120,19 @@ def load_checkpoint(
     weights = Path(path).with_suffix(".safetensors")
     record = _read_record(weights.with_suffix(".json"))
     config = ModelConfig.from_dict(record["model"])
-    if expected is not None:
-        _compare(weights, config.to_dict(), expected.to_dict())
+    for name, value in ({} if expected is None else expected.to_dict()).items():
+        if config.to_dict()[name] != value:
+            raise ValueError(
+                f"{weights} is of another configuration: {name} is {config.to_dict()[name]!r}, "
+                f"expected {value!r}; load it with its own (expected=None) or train anew"
+            )
     model = build_model(config, record["seed"], backbone)
     load_weights(model.head, weights, record["sha256"], model.backbone)
     return model.eval()
 
 
 def open_model(path: str | Path) -> SCL:
-    """The model of a checkpoint, ours or the released code's; it takes images in 0..1.
+    """Load a checkpoint, ours or the released code's, as a model; it takes images in 0..1.
 
     Ours is NAME.safetensors with NAME.json, given as either or as NAME; anything else is read as
     a checkpoint of the released code.
@@ -141,7 +141,7 @@ def open_model(path: str | Path) -> SCL:
 
 
 def random_backbone(path: str | Path) -> str | None:
-    """The name of a checkpoint's backbone, if it never saw an image; None if it has weights."""
+    """Name a checkpoint's backbone, if it never saw an image; None if it has weights."""
     if not _is_ours(Path(path)):
         return None
     config = read_config(path)
@@ -149,7 +149,7 @@ def random_backbone(path: str | Path) -> str | None:
 
 
 def trained_side(path: str | Path) -> int | None:
-    """Pixels a side of the images that a checkpoint was trained on, if its record tells."""
+    """Tell the side in pixels of the images a checkpoint was trained on, if its record does."""
     if not _is_ours(Path(path)):
         return None
     return _read_record(Path(path).with_suffix(".json")).get("side")
@@ -163,19 +163,10 @@ def _is_ours(path: Path) -> bool:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of all weights and statistics of a module, by name."""
+    """Compute the SHA-256 of all weights and statistics of a module, by name."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         flat = value.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
     return digest.hexdigest()
-
-
-def _compare(path: Path, found: dict, expected: dict) -> None:
-    for name, value in expected.items():
-        if found[name] != value:
-            raise ValueError(
-                f"{path} is of another configuration: {name} is {found[name]!r}, "
-                f"expected {value!r}; load it with its own (expected=None) or train anew"
-            )

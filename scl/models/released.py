@@ -1,4 +1,4 @@
-"""Checkpoints of the released code: which model they are, and how their names map to ours.
+"""Read checkpoints of the released code: which model they are, how their names map to ours.
 
 Nothing of them is run: tensors are read (weights_only=True), recognised by their names and put
 where our model keeps the same piece.
@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from scl.method.rules import RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED, V_S, Rules
 from scl.method.scl import SCL
-from scl.models.backbones import Inputs
+from scl.models.backbones import VGG16, Inputs, ResNet
 from scl.models.build import build_model, full_size
 
 # A key that only models of a family have.
@@ -27,11 +28,7 @@ CANET_MARK, PFENET_MARK = "FPM_Decoder.layer55.0.weight", "init_merge.0.0.weight
 # Our names, as patterns, to the released ones; \1 and \2 are what the brackets found.
 _BACKBONE = {
     "pfenet": {r"stem\.(\d+)": r"layer0.\1", r"layer(\d)\.(.+)": r"layer\1.\2"},
-    "canet": {
-        r"stem\.0": "conv1",
-        r"stem\.1": "bn1",
-        r"layer(\d)\.(.+)": r"layer\1.\2",
-    },
+    "canet": {r"stem\.0": "conv1", r"stem\.1": "bn1", r"layer(\d)\.(.+)": r"layer\1.\2"},
 }
 _HEAD = {
     "pfenet": {
@@ -73,7 +70,7 @@ _HEAD = {
 
 
 def key_map(model: SCL, head: str) -> dict[str, str]:
-    """Every name of a full-size model's state dict to the name the released code gives it.
+    """Map every name of a full-size model's state dict to the name the released code gives it.
 
     head: "canet" or "pfenet".
     """
@@ -81,23 +78,12 @@ def key_map(model: SCL, head: str) -> dict[str, str]:
     for key in model.state_dict():
         part, rest = key.split(".", 1)
         place, kind = rest.rsplit(".", 1)
-        for ours, theirs in (_BACKBONE if part == "backbone" else _HEAD)[head].items():
-            if re.fullmatch(ours, place):
-                names[key] = re.sub(ours, theirs, place) + "." + kind
-                break
-        else:
+        pieces = (_BACKBONE if part == "backbone" else _HEAD)[head]
+        theirs = [re.sub(f"^{o}$", t, place) for o, t in pieces.items() if re.fullmatch(o, place)]
+        if not theirs:
             raise ValueError(f"{key}: the released {head} model has no such piece")
+        names[key] = f"{theirs[0]}.{kind}"
     return names
-
-
-def reorder(key: str, weight: Tensor, model: SCL) -> Tensor:
-    """A released weight with its input channels in our order, which is layer2, then layer3.
-
-    PFENet's reductions take layer3 first. All else is returned as it is.
-    """
-    if not key.startswith(("down_query", "down_supp")):
-        return weight
-    return torch.roll(weight, model.backbone.second_channels, dims=1)
 
 
 @dataclass(frozen=True)
@@ -116,12 +102,12 @@ class Released:
 
     @property
     def rules(self) -> Rules:
-        """The released code's reading of the paper."""
+        """Give the released code's reading of the paper."""
         return RELEASED_PFENET if self.head == "pfenet" else RELEASED_CANET
 
 
 def recognise(state: Mapping[str, Tensor]) -> Released:
-    """Which of the released models has these keys; a foreign state dict is refused."""
+    """Tell which of the released models has these keys; a foreign state dict is refused."""
     if CANET_MARK in state:
         return Released("canet", f"resnet{_depth(state)}_canet", 8, True, _width(state, CANET_MARK))
     if PFENET_MARK not in state:
@@ -153,9 +139,9 @@ def load_released(
     inputs: Inputs = "normalised",
     strict: bool = True,
     rules: Rules | None = None,
-    **changes: object,
+    **changes: Any,
 ) -> SCL:
-    """A model of the released code (github zbf1991/SCL) with its weights, ready for use.
+    """Build a model of the released code (github zbf1991/SCL) with its weights, ready for use.
 
     source: path of a checkpoint, or a state dict. PFENet, SCL (PFENet) with ResNet-50, ResNet-101
     or VGG-16-BN and SCL (CANet) with ResNet-50 are told apart by their keys; the checkpoints for 1
@@ -178,22 +164,23 @@ def load_released(
         changes.setdefault("scales", ppm_scales or tuple(finest / 2**i for i in range(4)))
     elif ppm_scales is not None:
         raise ValueError(f"ppm_scales={ppm_scales!r}: CANet has no pyramid; leave it out")
-    own = {"d": released.d, "stride": released.stride, "inputs": inputs}
+    values = {"d": released.d, "stride": released.stride, "inputs": inputs, **changes}
     guidance = SELF_GUIDED if released.scl else V_S
     try:
-        config = full_size(released.head, released.backbone, guidance, rules, **{**own, **changes})
+        config = full_size(released.head, released.backbone, guidance, rules, **values)
     except TypeError as error:
         raise ValueError(
             f"{error}: expected fields of ModelConfig that a checkpoint leaves open"
         ) from None
     model = build_model(config, inner=True)
-    _fill(model, state, key_map(model, released.head), strict)
+    _fill(model, state, released.head, strict)
     return model.eval()
 
 
-def _fill(model: SCL, state: Mapping[str, Tensor], names: Mapping[str, str], strict: bool) -> None:
+def _fill(model: SCL, state: Mapping[str, Tensor], head: str, strict: bool) -> None:
     """Copy the released weights; report what is missing, left over or of another shape."""
-    own, missing = model.state_dict(), []
+    own, names, missing = model.state_dict(), key_map(model, head), []
+    second_channels = cast(ResNet | VGG16, model.backbone).second_channels
     for ours, theirs in names.items():
         if theirs not in state:
             missing.append(theirs)
@@ -204,7 +191,9 @@ def _fill(model: SCL, state: Mapping[str, Tensor], names: Mapping[str, str], str
                 f"checkpoint: {theirs} has shape {tuple(weight.shape)}, expected "
                 f"{tuple(own[ours].shape)}: it is of another model, or changed"
             )
-        own[ours].copy_(reorder(theirs, weight, model))
+        if theirs.startswith(("down_query", "down_supp")):  # PFENet takes layer3, then layer2
+            weight = torch.roll(weight, second_channels, dims=1)
+        own[ours].copy_(weight)
     left_over = sorted(set(state) - set(names.values()))
     if missing and strict:
         raise ValueError(f"checkpoint: {_some(missing)} missing; strict=False leaves them random")
@@ -214,13 +203,13 @@ def _fill(model: SCL, state: Mapping[str, Tensor], names: Mapping[str, str], str
 
 
 def _some(keys: Sequence[str]) -> str:
-    """How many keys, and the first few."""
+    """Say how many keys, and the first few."""
     dots = ", ..." if len(keys) > 4 else ""
     return f"{len(keys)} weights ({', '.join(keys[:4])}{dots}) are"
 
 
 def _read(source: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict from a file or a mapping, without the wrappers of a training script."""
+    """Get a state dict from a file or a mapping, without a training script's wrappers."""
     if not isinstance(source, (str, Path, Mapping)):
         raise ValueError(f"{type(source).__name__}: expected a path or a state dict")
     state = source if isinstance(source, Mapping) else _open(Path(source))

@@ -5,20 +5,18 @@ They are heads without a parameter, so that condition, segment and every fusion 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scl.method.heads import Prediction, Role
-from scl.method.records import Backbone
+from scl.method.contracts import Backbone, Head, Role
+from scl.method.records import Prediction
 from scl.method.rules import SELF_GUIDED, V_S, Rules
 from scl.method.scl import SCL
 from scl.method.vectors import cosine_map
 from scl.models.backbones.lite0 import LITE0_STAGES, MID_STAGES
 
 
-class CosineHead(nn.Module):
+class CosineHead(Head):
     """Foreground is where the cosine to v_s exceeds a threshold, on the raw features.
 
     The score maps are (t - cos, cos - t) x sharpness, so softmax gives a probability whose
@@ -26,14 +24,10 @@ class CosineHead(nn.Module):
     """
 
     n = 1
-    hint: Literal["history", "prior"] = "history"
 
     def __init__(self, threshold: float, sharpness: float = 10.0):
         super().__init__()
         self.threshold, self.sharpness = threshold, sharpness
-
-    def reduce(self, mid: Tensor, role: Role) -> Tensor:
-        return mid
 
     def support(
         self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
@@ -41,23 +35,18 @@ class CosineHead(nn.Module):
         above = (cosine_map(features, vectors[:, 0]) - self.threshold) * self.sharpness
         return Prediction(torch.stack([-above, above], dim=1))
 
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        return self.support(features, vectors)
-
 
 def cosine_method(backbone: Backbone, threshold: float, rules: Rules = Rules()) -> SCL:
-    """No training: cosine to v_s."""
+    """Compare every cell with v_s by cosine; nothing is trained."""
     return SCL(backbone, CosineHead(threshold), V_S, rules).eval()
 
 
 def all_foreground(backbone: Backbone) -> SCL:
-    """No thought: a cosine is never below -1, so every pixel is foreground."""
+    """Call every pixel foreground: a cosine is never below -1."""
     return cosine_method(backbone, -2.0)
 
 
-
-
-class CosineGuide(nn.Module):
+class CosineGuide(Head):
     """A head without training, for two vectors: a cell's cosine to the nearer one is its chance.
 
     channels: the mid-level channels that are compared. The softmax of the score maps is the
@@ -65,7 +54,6 @@ class CosineGuide(nn.Module):
     """
 
     n = 2
-    hint: Literal["history", "prior"] = "history"
 
     def __init__(self, channels: slice):
         super().__init__()
@@ -82,12 +70,9 @@ class CosineGuide(nn.Module):
         chance = torch.stack(cosines).amax(dim=0).clamp(0.02, 0.98)
         return Prediction(torch.stack([(1 - chance).log(), chance.log()], dim=1))
 
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        return self.support(features, vectors)
-
 
 def cosine_guides(backbone: Backbone) -> dict[str, SCL]:
-    """Name to guide: the cosine on each mid-level stage of EfficientNet-Lite0, and on both."""
+    """Make guides by name: the cosine on each mid-level stage of the backbone, and on both."""
     (low, a), (high, b) = ((stage + 1, LITE0_STAGES[stage][-1]) for stage in MID_STAGES)
     stages = {
         f"cosine, stage {low} ({a} channels)": slice(0, a),

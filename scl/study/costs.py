@@ -14,11 +14,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scl.files import versions, write_json
+from scl.method.episode import Episodes
 from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED, V_S
 from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model, full_size
 from scl.training.recipe import Recipe, read_recipe, recipes
-from scl.training.trainer import EpisodeLosses, Images
+from scl.training.trainer import EpisodeLosses
 
 SIDE = 473  # pixels, as PFENet's images
 # The released code's count for the same episodes, where it was counted.
@@ -102,7 +103,10 @@ def step_gflop(recipe: Recipe) -> float:
     images = torch.empty(batch, 3, side, side, device="meta")
     masks = torch.empty(batch, side, side, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter:
-        EpisodeLosses(model)(Images(images, masks, images, masks))["total"].backward()
+        support, support_masks = images[:, None], masks[:, None]
+        labels = torch.empty(batch, device="meta")
+        episodes = Episodes(support, support_masks, images, masks, labels)
+        EpisodeLosses(model)(episodes)["total"].backward()
     return counter.get_total_flops() / 1e9
 
 

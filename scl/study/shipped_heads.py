@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from scl.datasets.folds import FOLDS
-from scl.method.records import Backbone
+from scl.method.contracts import Backbone
 from scl.method.scl import SCL
 from scl.models.build import ModelConfig, build_model
 from scl.models.checkpoint import load_weights

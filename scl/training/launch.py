@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from scl.datasets.fit import Letterbox
 from scl.datasets.registry import DataConfig, canvas_of, open_data
-from scl.device import Workers, autocast, device_of, gathered, pick_device, send, torchrun
+from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
 from scl.evaluation.protocol import ahead
-from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler, load_episode
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, load_episodes
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
@@ -21,7 +22,6 @@ from scl.training.pixels import (
     SHARE,
     EpisodeImages,
     PixelBank,
-    PixelBatch,
     episode_loader,
     free_gib,
     memory_gib,
@@ -29,7 +29,6 @@ from scl.training.pixels import (
 from scl.training.recipe import Recipe
 from scl.training.run import Batches, Progress, Run, Score, refuse_used, resumed, start
 from scl.training.stream import TrainingEpisodes
-from scl.training.trainer import Images
 
 # Validation episodes that a GPU decodes together.
 AT_ONCE = 8
@@ -85,18 +84,18 @@ def feed_of(
     def places(step: int) -> list[int]:
         return [step * batch + place for place in share]
 
-    def kept(step: int) -> PixelBatch:
+    def kept(step: int) -> Episodes:
         own = places(step)
         generators = [episodes.augmenter(place) for place in own]
         return bank.episodes([episodes[place] for place in own], support, generators, query)
 
-    def from_step(first: int) -> Iterator[Images]:
+    def from_step(first: int) -> Iterator[Episodes]:
         left = range(first, recipe.train.steps)
         if bank is not None:
-            return (one_shot(kept(step)) for step in left)
+            return map(kept, left)
         images = EpisodeImages(dataset, episodes, canvas, support, episodes.augmenter, query)
         pin = device.type == "cuda"
-        return map(one_shot, episode_loader(images, map(places, left), data.workers, pin))
+        return iter(episode_loader(images, map(places, left), data.workers, pin))
 
     return from_step
 
@@ -124,13 +123,6 @@ def keep(
         raise
 
 
-def one_shot(batch: PixelBatch) -> Images:
-    """Episodes of one support as a training step takes them."""
-    return Images(
-        batch.support_images[:, 0], batch.support_masks[:, 0], batch.query_images, batch.query_masks
-    )
-
-
 def score_of(recipe: Recipe, workers: Workers) -> Score | None:
     """mIoU on episodes of the classes that choose the checkpoint; None if nothing is scored."""
     run = recipe.run
@@ -156,14 +148,14 @@ def episode_miou(
     chunks = [own[start : start + size] for start in range(0, len(own), size)]
     counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
 
-    def read(chunk: range) -> tuple[torch.Tensor, ...]:
-        loaded = [load_episode(dataset, episodes[place]) for place in chunk]
-        names = ("support_images", "support_masks", "query_image", "query_mask")
-        return tuple(torch.stack([getattr(e, name) for e in loaded]) for name in names)
+    def read(chunk: range) -> Episodes:
+        return load_episodes(dataset, [episodes[place] for place in chunk])
 
-    for chunk, parts in zip(chunks, ahead(read, chunks, 1), strict=True):
-        images, masks, query, truth = (send(x, device) for x in parts)
+    for chunk, batch in zip(chunks, ahead(read, chunks, 1), strict=True):
+        batch = batch.to(device)
         with autocast(device):
-            done = model.segment(model.condition(images, masks), query)
-        counts[chunk.start : chunk.stop : chunk.step] = count_pixels(done.mask, truth)
-    return mean_iou(gathered(counts, device).cpu().numpy(), [e.label for e in episodes])
+            support = model.condition(batch.support, batch.support_masks)
+            done = model.segment(support, batch.query)
+        counts[chunk.start : chunk.stop : chunk.step] = count_pixels(done.mask, batch.query_masks)
+    labels = np.array([e.label for e in episodes])
+    return mean_iou(gathered(counts, device).cpu().numpy(), labels)

@@ -2,7 +2,7 @@
 
 Two ways to the same batches: a PixelBank holds every image in memory, in RAM or on the GPU; an
 episode_loader decodes images when they are needed, in processes of its own. Given the same
-episodes, generators and side, both make the same PixelBatch.
+episodes, generators and side, both make the same Episodes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from scl.datasets.fit import shrink
 from scl.device import send
-from scl.method.episode import Dataset, EpisodeIndex
+from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.vectors import IGNORE
 from scl.training.augment import NONE, AugmentConfig, Foreground, Transform, apply, draw, each
 
@@ -34,27 +34,9 @@ SHARE = 0.5
 PROBED = 32
 
 
-class PixelBatch(NamedTuple):
-    """B episodes as images.
-
-    support_images: [B, K, 3, s, s] in 0..1; support_masks: [B, K, s, s] uint8 with 0, 1, 255;
-    query_images: [B, 3, s, s]; query_masks: [B, s, s]; labels: [B].
-    """
-
-    support_images: Tensor
-    support_masks: Tensor
-    query_images: Tensor
-    query_masks: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> PixelBatch:
-        """The same episodes on another device; from pinned memory without waiting."""
-        return PixelBatch(*(x.to(device, non_blocking=True) for x in self))
-
-
-def join(batches: Sequence[PixelBatch]) -> PixelBatch:
+def join(batches: Sequence[Episodes]) -> Episodes:
     """Several batches as one."""
-    return PixelBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    return Episodes(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
 
 # ------------------------------------------------------------------- reading items
@@ -208,7 +190,7 @@ class PixelBank:
         config: AugmentConfig = NONE,
         generator: np.random.Generator | Sequence[np.random.Generator] | None = None,
         query_config: AugmentConfig | None = None,
-    ) -> PixelBatch:
+    ) -> Episodes:
         """Episodes of one K as a batch on the bank's device, augmented.
 
         generator: one for each episode, on which alone its augmentation depends, or one for all in
@@ -274,7 +256,7 @@ def _canvases(arrays: list, side: int, fill: int, device: torch.device) -> Tenso
 
 
 class EpisodeImages(torch.utils.data.Dataset):
-    """Episodes by their place, decoded when asked for: one is a PixelBatch with B = 1.
+    """Episodes by their place, decoded when asked for: one is Episodes with B = 1.
 
     episodes: what gives the EpisodeIndex of a place (a list, or TrainingEpisodes);
     side: of the canvas, as in PixelBank (whose `side` makes the same batches); augmenter: the
@@ -294,7 +276,7 @@ class EpisodeImages(torch.utils.data.Dataset):
         self.configs, self.augmenter = (config, query_config or config), augmenter
         _given(augmenter, self.configs)
 
-    def __getitem__(self, place: int) -> PixelBatch:
+    def __getitem__(self, place: int) -> Episodes:
         episode = self.episodes[place]
         items = [load_item(self.dataset, i, self.side) for i in _items(episode)]
         sizes = np.array([item.mask.shape for item in items])
@@ -310,10 +292,10 @@ class EpisodeImages(torch.utils.data.Dataset):
 def episode_loader(
     images: EpisodeImages, batches: Iterable[Sequence[int]], workers: int = 0, pin: bool = False
 ) -> DataLoader:
-    """PixelBatches on the CPU, one for each of `batches`, which hold the places of episodes.
+    """Episodes on the CPU, one for each of `batches`, which hold the places of episodes.
 
     workers: processes that decode and augment (0: this one); pin: into memory from which
-    PixelBatch.to a CUDA device need not wait.
+    Episodes.to a CUDA device need not wait.
     """
     return DataLoader(
         images,
@@ -362,9 +344,9 @@ def _batch(
     sizes: np.ndarray,
     transforms: Sequence[Transform],
     labels: Tensor,
-) -> PixelBatch:
+) -> Episodes:
     """Samples of B episodes, [B * (K + 1), ...], augmented and told apart."""
     pictures, marks = apply(images, masks, sizes, transforms)
     pictures, marks = (x.unflatten(0, (len(labels), -1)) for x in (pictures, marks))
     labels = send(labels, images.device)
-    return PixelBatch(pictures[:, :-1], marks[:, :-1], pictures[:, -1], marks[:, -1], labels)
+    return Episodes(pictures[:, :-1], marks[:, :-1], pictures[:, -1], marks[:, -1], labels)

@@ -28,18 +28,19 @@ from safetensors.torch import save_file
 
 from scl.device import Workers
 from scl.files import versions, write_atomically, write_json
+from scl.method.episode import Episodes
 from scl.method.scl import SCL
 from scl.models.build import build_model
 from scl.models.checkpoint import save_checkpoint
 from scl.training.recipe import Recipe
 from scl.training.stream import STEP
-from scl.training.trainer import Images, Trainer, steps_shown
+from scl.training.trainer import Trainer, steps_shown
 
 RECIPE, STATE, LOG = "recipe.json", "state.safetensors", "log.csv"
 COLUMNS = ("step", "lr", "q", "s1", "s2", "total", "seconds", "miou")
 
 # Batches from a step on: the part of each that this process learns from.
-Batches = Callable[[int], Iterator[Images]]
+Batches = Callable[[int], Iterator[Episodes]]
 Score = Callable[[SCL], float]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,13 +13,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
-from scl.datasets.bank import Batch, FeatureBank
+from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast, pick_device, tuned
-from scl.method.episode import EpisodeSampler
-from scl.method.scl import SCL
-from scl.models.backbones.frozen import statistics_of
+from scl.method.contracts import Method
+from scl.method.episode import Episodes, EpisodeSampler
+from scl.method.records import Maps
+from scl.training.captured import CapturedStep
 
 OPTIMISERS = ("adamw", "sgd")
+# Steps taken one kernel after the other before a step is captured: libraries choose and prepare.
+WARM_UP = 3
 SCHEDULES = ("one-cycle", "poly", "constant")
 
 
@@ -59,92 +61,20 @@ class TrainConfig:
             raise ValueError(f"clip={self.clip!r}: expected a positive number, or None")
 
 
-class Images(NamedTuple):
-    """B one-shot episodes as images, [B, 3, H, W] as the backbone takes them, masks [B, H, W]."""
-
-    support: Tensor
-    support_masks: Tensor
-    query: Tensor
-    query_masks: Tensor
-
-    def to(self, device: torch.device | str) -> Images:
-        """The same episodes on another device."""
-        return Images(*(x.to(device, non_blocking=True) for x in self))
-
-
-# Steps taken one kernel after the other before a step is captured: libraries choose and prepare.
-WARM_UP = 3
-
-
-class CapturedStep:
-    """A step's forward and backward pass, captured as a CUDA graph and replayed.
-
-    Such a step is about a thousand small kernels, which a GPU finishes sooner than Python starts
-    the next; a graph starts them all at once. The numbers are those of the step itself: the same
-    kernels on the same shapes, drop-out drawn anew from the generator's state at each replay.
-    work: takes a batch, leaves gradients in the parameters and returns the losses.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[Batch | Images], dict[str, Tensor]],
-        batch: Batch | Images,
-        parameters: Iterable[nn.Parameter],
-    ):
-        # What is captured reads from this memory and writes into this memory, again and again.
-        self.batch = each_tensor(batch, torch.clone)
-        self.graph = torch.cuda.CUDAGraph()
-        # A loader's thread may pin memory meanwhile, which is no part of the step.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.losses = work(self.batch)
-        self.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
-
-    def fits(self, batch: Batch | Images) -> bool:
-        """Say whether a batch has the captured shapes."""
-        ours, theirs = tensors_of(self.batch), tensors_of(batch)
-        return [x.shape for x in ours] == [x.shape for x in theirs]
-
-    def replay(self, batch: Batch | Images) -> dict[str, Tensor]:
-        """Do the captured work on a batch."""
-        for own, new in zip(tensors_of(self.batch), tensors_of(batch), strict=True):
-            own.copy_(new, non_blocking=True)
-        self.graph.replay()
-        for parameter, gradient in self.gradients:
-            parameter.grad = gradient
-        return {name: value.clone() for name, value in self.losses.items()}
-
-
-def each_tensor(batch: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
-    """Change every tensor of a batch, whatever named tuples it lies in."""
-    changed = (
-        each_tensor(x, change) if isinstance(x, tuple) else x if x is None else change(x)
-        for x in batch
-    )
-    return type(batch)(*changed)
-
-
-def tensors_of(batch: tuple) -> list[Tensor]:
-    """List every tensor of a batch, whatever named tuples it lies in."""
-    nested = (tensors_of(x) if isinstance(x, tuple) else [x] for x in batch)
-    return [x for some in nested for x in some if x is not None]
-
-
 class EpisodeLosses(nn.Module):
     """Eq. 14 of a batch as a module, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: SCL):
+    def __init__(self, model: Method):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch | Images) -> dict[str, Tensor]:
-        """Losses by name; see SCL.losses."""
-        if isinstance(batch, Images):
-            support = self.model.encode(batch.support, batch.support_masks, high=False)
-            query, masks = self.model.encode(batch.query), batch.support_masks
-        else:
-            support, query = batch.support.flat(), batch.query
-            masks = batch.support_masks.flatten(0, 1)
-        return self.model.losses(support, masks, query, batch.query_masks)
+    def forward(self, batch: Episodes) -> dict[str, Tensor]:
+        """Losses by name; see Method.losses."""
+        support, masks, query, query_masks, _ = batch.one_shot()
+        if not isinstance(support, Maps):
+            support = self.model.encode(support, masks, high=False)
+            query = self.model.encode(query)
+        return self.model.losses(support, masks, query, query_masks)
 
 
 class Trainer:
@@ -157,7 +87,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: SCL,
+        model: Method,
         config: TrainConfig,
         device: torch.device | str = "auto",
         graph: bool = True,
@@ -174,11 +104,11 @@ class Trainer:
         if shared:
             # Without a support loss some parameters of the support's FPM receive no gradient.
             self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
-        self.optimiser = make_optimiser(model.head, config)
+        self.optimiser = make_optimiser(model.trainable(), config)
         self.schedule = make_schedule(self.optimiser, config)
         self.lr = config.lr  # of the last step
 
-    def step(self, batch: Batch | Images) -> dict[str, Tensor]:
+    def step(self, batch: Episodes) -> dict[str, Tensor]:
         """Learn from one batch; returns its losses.
 
         They stay tensors: asking for the numbers would wait for the GPU at every step.
@@ -186,22 +116,22 @@ class Trainer:
         with tuned(self.device):
             losses = self._gradients(batch)
         if self.config.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.head.parameters(), self.config.clip)
+            nn.utils.clip_grad_norm_(self.model.trainable().parameters(), self.config.clip)
         self.lr = self.optimiser.param_groups[0]["lr"]
         self.optimiser.step()
         self.schedule.step()
         self.taken += 1
         return losses
 
-    def _gradients(self, batch: Batch | Images) -> dict[str, Tensor]:
+    def _gradients(self, batch: Episodes) -> dict[str, Tensor]:
         """Leave the gradients of a batch in the parameters; return its losses."""
         if self.graph and self.captured is None and self.taken >= WARM_UP:
-            self.captured = CapturedStep(self._backward, batch, self.model.head.parameters())
+            self.captured = CapturedStep(self._backward, batch, self.model.trainable().parameters())
         if self.captured is not None and self.captured.fits(batch):
             return self.captured.replay(batch)
         return self._backward(batch)
 
-    def _backward(self, batch: Batch | Images) -> dict[str, Tensor]:
+    def _backward(self, batch: Episodes) -> dict[str, Tensor]:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(self.device, self.config.precision):
             losses = self.losses(batch)
@@ -210,9 +140,8 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """All that a step depends on but the batch: tensors by name, and plain values."""
-        tensors = {f"head.{n}": v for n, v in self.model.head.state_dict().items()}
-        if self.model.rules.statistics == "batch":
-            tensors |= {f"backbone.{n}": v for n, v in statistics_of(self.model.backbone).items()}
+        tensors = {f"head.{n}": v for n, v in self.model.trainable().state_dict().items()}
+        tensors |= {f"backbone.{n}": v for n, v in self.model.moving_statistics().items()}
         optimiser = self.optimiser.state_dict()
         for index, values in optimiser["state"].items():
             tensors |= {
@@ -229,7 +158,7 @@ class Trainer:
         for name, value in tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = value
-        self.model.head.load_state_dict(parts["head"])
+        self.model.trainable().load_state_dict(parts["head"])
         self.model.backbone.load_state_dict(parts["backbone"], strict=False)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
@@ -259,7 +188,7 @@ def make_schedule(
 
 
 def train(
-    model: SCL,
+    model: Method,
     bank: FeatureBank,
     sampler: EpisodeSampler,
     config: TrainConfig = TrainConfig(),

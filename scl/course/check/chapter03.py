@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.method import vectors
-from scl.method.rules import Guidance, Rules
 
 from . import judge
 from .chapter02 import area, average_without_care, sum_under
@@ -61,7 +60,7 @@ def split_regions(function: Function) -> bool:
 def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, ...]:
     v_s = vectors.masked_gap(features, mask)
     regions = vectors.split_regions(mask, predicted)
-    both = vectors.guiding_vectors(features, v_s, *regions, Guidance(("pri", "aux")), Rules())
+    both = vectors.guiding_vectors(features, v_s, *regions)
     return both.unbind(dim=1)
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.course.measure import gradient_norms
-from scl.datasets.bank import Batch
 from scl.method import fusion
+from scl.method.episode import Episodes
 from scl.method.heads import CANetHead
 from scl.method.scl import SCL, Maps
 from scl.method.vectors import IGNORE
@@ -120,7 +120,8 @@ def gradients() -> dict[tuple[str, str], bool]:
     g = judge.generator(4)
     support, query = (Maps(torch.randn(2, 6, 6, 6, generator=g)) for _ in range(2))
     masks = (torch.rand(2, 2, 12, 12, generator=g) > 0.4).long()
-    one_shot = Batch(Maps(support.mid[:, None]), masks[0][:, None], query, masks[1], torch.zeros(2))
+    supports = Maps(support.mid[:, None]), masks[0][:, None]
+    one_shot = Episodes(*supports, query, masks[1], torch.zeros(2))
     with judge.same_chance(), torch.enable_grad():  # whatever the notebook has switched off
         norms = gradient_norms(SCL(nn.Identity(), CANetHead(6, n=2, d=8)), one_shot)
     return {(loss, part): norms[loss][part] > 0 for loss in LOSSES for part in PARTS}

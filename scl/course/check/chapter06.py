@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.method import fusion
-from scl.method.rules import Rules
 
 from . import judge
 from .judge import Case, Function, Mistake, Slip
@@ -33,7 +32,7 @@ CONFIDENCE_SLIPS = (
          "The scores went through a softmax. Eq. 16 leaves them as they are."),
     Slip(lambda u: u.mean(dim=2) / u.mean(dim=2).sum(dim=1, keepdim=True),
          "The scores were scaled to sum to 1. Eq. 16 leaves them as they are."),
-    Slip(lambda u: fusion.confidence(u, Rules(own_score=False)),
+    Slip(lambda u: fusion.confidence(u, own_score=False),
          "You left out each support's prediction of itself. A reasonable idea (rule own_score of "
          "this course), but Eq. 16 lets i run over all supports."),
     Slip(lambda u: u.diagonal(dim1=1, dim2=2),

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from scl.course.draw import enlarge, found_lost_figure, heat, mosaic, outlined
 from scl.course.widgets import dropdown, explorer, slider
-from scl.datasets.bank import Batch, FeatureBank
+from scl.datasets.bank import FeatureBank
 from scl.evaluation.overlay import FOUND, LOST, PREDICTED, TRUTH, overlay
-from scl.method.episode import Dataset, EpisodeIndex
+from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import pair_iou
-from scl.method.rules import SELF_GUIDED, VECTOR_NAMES, Guidance
-from scl.method.scl import SCL, Maps, Support
+from scl.method.rules import SELF_GUIDED, VECTOR_NAMES
+from scl.method.scl import SCL, Support
 from scl.method.vectors import guiding_vectors, split_regions
 from scl.models.untrained import CosineGuide
 
@@ -61,11 +61,11 @@ def look(
     batch = bank.batch([episode._replace(supports=episode.supports[:1])])
     support = model.condition(batch.support, batch.support_masks)
     probability = support.guide.first.logits.softmax(dim=1)[:, 1]
-    found, lost = split_regions(support.mask[:, 0], probability > threshold, model.rules)
+    found, lost = split_regions(support.mask[:, 0], probability > threshold, model.rules.regions)
     cosine = isinstance(model.head, CosineGuide)
     chance = _query_chances(model, support, found, lost, batch)
     predicted = chance > (threshold if cosine else 0.5)
-    ious = pair_iou(predicted, batch.query_masks.expand_as(predicted), model.rules).tolist()
+    ious = pair_iou(predicted, batch.query_masks.expand_as(predicted), model.rules.iou).tolist()
     names = ("v_s", "v_pri", "v_aux", "both")
     return Look(
         label=dataset.classes[episode.label],
@@ -85,14 +85,15 @@ def look(
 
 
 def _query_chances(
-    model: SCL, support: Support, found: Tensor, lost: Tensor, batch: Batch
+    model: SCL, support: Support, found: Tensor, lost: Tensor, batch: Episodes
 ) -> Tensor:
     """Predict the query's foreground, [4, H, W]: under v_s, v_pri, v_aux, and the last two."""
-    features, every = support.features[:, 0], Guidance(VECTOR_NAMES)
-    three = guiding_vectors(features, support.guide.v_s, found, lost, every, model.rules)[0]
+    features, v_s, rules = support.features[:, 0], support.guide.v_s, model.rules
+    chosen = VECTOR_NAMES, rules.epsilon, rules.empty
+    three = guiding_vectors(features, v_s, found, lost, *chosen)[0]
     # A head takes two vectors, so a vector alone stands in both places, as v_s does in Eq. 2.
     pairs = torch.cat([three.unsqueeze(1).expand(-1, 2, -1), three[None, 1:]])
-    queries = Maps(*(None if m is None else m.expand(4, *m.shape[1:]) for m in batch.query))
+    queries = batch.query.apply(lambda m: m.expand(4, *m.shape[1:]))
     four = replace(support, vectors=pairs.unsqueeze(1))
     height, width = batch.query_masks.shape[-2:]
     return model.segment(four, queries, size=(height, width)).fused[:, 1]

@@ -22,9 +22,8 @@ from scl.course.widgets import dropdown, explorer
 from scl.datasets.bank import FeatureBank, take_maps
 from scl.evaluation.overlay import BLUE, PREDICTED, TRUTH, overlay
 from scl.method.episode import Dataset, EpisodeIndex
-from scl.method.fusion import fuse, pair_iou
+from scl.method.fusion import pair_iou
 from scl.method.scl import SCL, Maps
-from scl.method.vectors import shrink_mask
 
 LEFT_OUT = "left out"
 
@@ -78,7 +77,7 @@ def fusion_look(
     maps = _support_maps(model, bank, [episode.supports[k] for k in kept], given)
     query = take_maps(bank.maps, torch.tensor([episode.query]))._replace(masked=None)
     done = model.segment(model.condition(maps, given), query, size=tuple(truth.shape[-2:]))
-    average = fuse(done.logits, torch.ones_like(done.scores), model.rules)
+    average = model.fuse(done.logits, torch.ones_like(done.scores)).softmax(dim=1)
     chances = {"plain average": average[:, 1], "cross-guided": done.fused[:, 1]}
     return FusionLook(
         label=dataset.classes[episode.label],
@@ -90,7 +89,7 @@ def fusion_look(
         query=dataset[episode.query][0],
         truth=as_array(truth[0]),
         predictions={name: as_array(chance[0] > 0.5) for name, chance in chances.items()},
-        ious={n: pair_iou(c > 0.5, truth, model.rules).item() for n, c in chances.items()},
+        ious={n: pair_iou(c > 0.5, truth, model.rules.iou).item() for n, c in chances.items()},
     )
 
 
@@ -99,9 +98,9 @@ def _support_maps(model: SCL, bank: FeatureBank, items: Sequence[int], masks: Te
     """Take maps [1, K, ...] of items under masks [1, K, H, W], on which only the prior's depend."""
     maps = take_maps(bank.maps, torch.tensor(items))
     if maps.masked is not None:
-        small = shrink_mask(masks[0], maps.mid.shape[-2:], model.rules)
+        small = model.shrink(masks[0], maps.mid)
         maps = maps._replace(masked=model.backbone.high(maps.mid, small))
-    return Maps(*(None if m is None else m[None] for m in maps))
+    return maps.apply(lambda m: m[None])
 
 
 def _put_back(values: np.ndarray, kept: Sequence[int], count: int) -> np.ndarray:

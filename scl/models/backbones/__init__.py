@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from scl.method.records import Backbone, Inputs
+from scl.method.contracts import Backbone
+from scl.method.records import Inputs
 from scl.models.backbones.frozen import Frozen
 from scl.models.backbones.lite0 import EfficientNetLite0, SameConv, lite0_weights
-from scl.models.backbones.resnet import ResNet
+from scl.models.backbones.resnet import FORMS, ResNet
 from scl.models.backbones.vgg import VGG16
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 _RESNETS = {
     f"resnet{depth}{'' if form == 'torchvision' else '_' + form}": (depth, form)
     for depth in (50, 101)
-    for form in ("torchvision", "pfenet", "canet")
+    for form in FORMS
 }
 BACKBONES = ("efficientnet_lite0", *_RESNETS, "vgg16_bn")
 
@@ -37,7 +38,7 @@ def build_backbone(
     inputs: Inputs = "unit",
     high_level: bool = True,
 ) -> Backbone:
-    """A backbone in evaluation mode, without gradients.
+    """Build a backbone in evaluation mode, without gradients.
 
     name: one of BACKBONES; "resnet50" and "resnet101" are torchvision's, with "_pfenet" (deep
     stem) and "_canet" (strides on the first convolutions) as the released code has them.

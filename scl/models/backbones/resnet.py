@@ -5,18 +5,20 @@ All are torchvision's blocks; the two released forms change strides, dilations o
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
 from scl.method.records import Inputs
 from scl.models.backbones.frozen import Frozen, under_mask
 from scl.models.backbones.weights import torchvision_state
 
 Form = Literal["torchvision", "pfenet", "canet"]
-FORMS = ("torchvision", "pfenet", "canet")
+FORMS: tuple[Form, ...] = get_args(Form)
 DEPTHS = {50: models.resnet50, 101: models.resnet101}
 LAYER2, LAYER3 = 512, 1024  # channels
 
@@ -79,7 +81,7 @@ class ResNet(Frozen):
         return self.layer4(under_mask(mid[:, -LAYER3:], mask))
 
 
-def _dilate(layer: nn.Sequential, dilation: int) -> None:
+def _dilate(layer: Iterable[Bottleneck], dilation: int) -> None:
     for block in layer:
         block.conv2.dilation = block.conv2.padding = (dilation, dilation)
 

@@ -12,8 +12,7 @@ from scl.models.backbones.frozen import Frozen, under_mask
 from scl.models.backbones.weights import torchvision_state
 
 # Each layer ends behind a pooling, but the last, which ends before it.
-LAYERS = {"stem": (0, 7), "layer1": (7, 14), "layer2": (14, 24), "layer3": (24, 34)}
-LAYER4 = (34, 43)
+LAYERS = dict(stem=(0, 7), layer1=(7, 14), layer2=(14, 24), layer3=(24, 34), layer4=(34, 43))
 
 
 class VGG16(Frozen):
@@ -43,9 +42,9 @@ class VGG16(Frozen):
             raise ValueError(f"stride={stride!r}: expected 8 or 16")
         self.stride, self.inputs = stride, inputs
         features = _features(weights)
-        for name, (start, stop) in LAYERS.items():
-            self.add_module(name, nn.Sequential(*features[start:stop]))
-        self.layer4 = nn.Sequential(*features[slice(*LAYER4)]) if high_level else None
+        layers = (nn.Sequential(*features[start:stop]) for start, stop in LAYERS.values())
+        self.stem, self.layer1, self.layer2, self.layer3, layer4 = layers
+        self.layer4 = layer4 if high_level else None
         if stride == 8:
             # The zeros stand at the bottom and right; after a ReLU they are never the largest.
             self.layer3[-1] = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1))
@@ -68,12 +67,12 @@ class VGG16(Frozen):
 
 
 def _features(weights: str | None) -> nn.Sequential:
-    """VGG's convolutions alone: nobody reads the hundred million weights behind them."""
+    """Make VGG's convolutions alone: nobody reads the hundred million weights behind them."""
     features = make_layers(cfgs["D"], batch_norm=True)
     for module in features:
         if isinstance(module, nn.MaxPool2d):
             module.ceil_mode = True
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)
     if weights is not None:

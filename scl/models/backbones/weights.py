@@ -9,7 +9,7 @@ from torchvision import models
 
 
 def torchvision_state(model: str, weights: str) -> dict[str, Tensor]:
-    """The state dict of torchvision's weights, such as ("resnet50", "IMAGENET1K_V1").
+    """Get the state dict of torchvision's weights, such as ("resnet50", "IMAGENET1K_V1").
 
     Read from torch's cache, or fetched into it and checked; nothing is unpickled but tensors.
     """

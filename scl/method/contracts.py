@@ -1,0 +1,187 @@
+"""What stands behind each name: a backbone, a head, and a method as the other rooms know it.
+
+Whoever evaluates, predicts or trains knows `Method` alone. To add a method that is not SCL, derive
+from it, write `condition` and `segment`, and hand it to them; to add a head, derive from `Head`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from scl.method.checks import check_support, group_supports
+from scl.method.records import (
+    Fusion,
+    Images,
+    Inputs,
+    Maps,
+    Masks,
+    Prediction,
+    Segmentation,
+    Support,
+    SupportGroup,
+)
+
+Role = Literal["support", "query"]
+FPM = TypeVar("FPM", nn.Sequential, nn.ModuleList)
+
+
+class Backbone(Protocol):
+    """What a method needs of a feature extractor, which is a torch module.
+
+    mid_channels: of the mid-level maps; stride: pixels a cell; inputs: "unit" (images in 0..1) or
+    "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
+    """
+
+    mid_channels: int
+    stride: int
+    inputs: Inputs
+
+    def mid(self, images: Tensor) -> Tensor:
+        """Compute mid-level maps [N, mid_channels, h, w] of images [N, 3, H, W]."""
+
+    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute high-level maps [N, c, h, w] of mid-level maps, under a mask [N, h, w]."""
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """List what is stored beside the parameters, as every torch module does."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Take stored weights, as every torch module does."""
+
+
+class Head(nn.Module, ABC):
+    """What SCL needs of a head; what is written here suits a head without a hint.
+
+    n: number of guiding vectors; hint_channels: of what the query's FPM sees beside them;
+    needs_high: hints are made of high-level maps (PFENet); refines: a query's prediction can be
+    the hint of another pass (CANet).
+    """
+
+    n: int
+    hint_channels = 0
+    needs_high = False
+    refines = False
+
+    def reduce(self, mid: Tensor, role: Role) -> Tensor:
+        """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
+        return mid
+
+    @abstractmethod
+    def support(
+        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        """Predict D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
+
+    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+        """Predict D(FPM_q(.)) of Eq. 12, with a hint [N, c, h, w]."""
+        return self.support(features, vectors)
+
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        """Make the first hint of I queries [B, I, ...] under k supports: [B, k, I, c, h, w].
+
+        Here nothing is known yet: zeros.
+        """
+        (b, i), k = query.mid.shape[:2], group.mask.shape[1]
+        return query.mid.new_zeros(b, k, i, self.hint_channels, *query.mid.shape[-2:])
+
+
+def built(support_fpm: FPM | None) -> FPM:
+    """Return the support's FPM, or say that there is none."""
+    if not support_fpm:
+        raise ValueError(
+            "this head was built without the support's FPM: pass support_fpm=True, or let the "
+            "mutual predictions of K supports come from the whole model (rule mutual='model')"
+        )
+    return support_fpm
+
+
+class Method(nn.Module, ABC):
+    """What the other rooms know of a method, SCL or one in a file of its own.
+
+    backbone: the frozen extractor of its features. A method must `condition` and `segment`; one
+    that learns also has `losses` and says what is `trainable`.
+    """
+
+    backbone: Backbone
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, masks: Tensor | None = None, high: bool = True) -> Maps:
+        """Compute frozen features of [N, 3, H, W] images; with [N, H, W] masks, of supports.
+
+        high: compute the high-level maps of the whole image, if any are read.
+        """
+        return Maps(self.backbone.mid(images))
+
+    @abstractmethod
+    def condition(self, images: Images, masks: Masks) -> Support:
+        """Read a support set once.
+
+        images: [B, K, 3, H, W], or their maps, or K tensors [3, H, W] or [B, 3, H, W] that may
+        differ in size; masks: [B, K, H, W] or K tensors alike, with 0, 1, 255. Values of images:
+        0..1, or as backbone.inputs says.
+        """
+
+    @abstractmethod
+    def segment(
+        self,
+        support: Support,
+        query: Tensor | Maps,
+        fusion: Fusion = "cross",
+        size: tuple[int, ...] | None = None,
+    ) -> Segmentation:
+        """Segment B queries under one support set for all of them, or under one for each.
+
+        query: [B, 3, H, W], values as for condition, or maps. fusion: "cross" (Eq. 17), "average"
+        (of the predictions) or "vectors" (average of the guiding vectors, one prediction).
+        size: H x W of the result; the image's own if not given, the feature map's for maps.
+        """
+
+    def losses(
+        self, support: Maps, support_masks: Tensor, query: Maps, query_masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Compare B one-shot episodes with the truth: scalars by name, "total" among them.
+
+        support, query: maps with leading dimension [B]; the masks: [B, H, W].
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
+
+    def trainable(self) -> nn.Module:
+        """Return the part that learns; no other weights change in training."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
+
+    def moving_statistics(self) -> dict[str, Tensor]:
+        """Name the stored statistics of the backbone that training changes."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """List what decides the results beside layers and weights, as plain values."""
+        return {}
+
+    def read_supports(
+        self, images: Images, masks: Masks, high: bool = False
+    ) -> list[tuple[Maps, Tensor]]:
+        """Check and encode what `condition` is given: maps [B, k, ...] and masks [B, k, H, W].
+
+        Returns the supports of one size together, or each alone. high: encode them as queries,
+        too, if there are several.
+        """
+        groups = group_supports(images, masks)
+        for some, mask in groups:
+            check_support(some, mask, self.backbone, self.dtype)
+        several, read = sum(mask.shape[1] for _, mask in groups) > 1, []
+        for some, mask in groups:
+            if isinstance(some, Tensor):
+                flat = self.encode(some.flatten(0, 1), mask.flatten(0, 1), high and several)
+                some = flat.shaped(mask.shape[:2])
+            read.append((some, mask))
+        return read
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Tell the precision of its weights."""
+        return next(self.parameters(), torch.empty(0)).dtype
