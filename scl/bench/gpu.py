@@ -25,9 +25,9 @@ PARTS = {
     "same answers": (parts.same_answers, 50),
     "training": (parts.training, 180),
     "using it": (parts.using, 60),
-    "resume": (parts.resuming, 75),
     "course grid": (parts.course_grid, 60),
     "pascal": (parts.pascal, 60),
+    "resume": (parts.resuming, 75),
 }
 
 PATIENCE = 600  # of a rehearsal, which may run beside other work on a slow machine

@@ -467,7 +467,7 @@ def pascal(bench: Bench) -> None:
         Pascal5i(bench.pascal, 0, split, transform=fit, protocol="val-only")
         for split in ("train", "novel")
     ]
-    banks = [FeatureBank(model, each, device=bench.device, batch=32) for each in sets]
+    banks = [FeatureBank(model, each, device=bench.device) for each in sets]
     features = time.perf_counter() - start
     plan = TrainConfig(bench.sizes.voc_steps, lr=6e-3)
     start = time.perf_counter()

@@ -31,10 +31,10 @@ def gain_with_interval(a: Result, b: Result) -> Bar:
     return 100 * (a.miou - b.miou), 100 * low, 100 * high
 
 
-def mean_with_interval(values: Sequence[float]) -> Bar:
+def mean_with_interval(values: Sequence[float], seed: int = 0) -> Bar:
     """Average a sample; its interval comes from drawing the sample again."""
-    boot = _means(np.asarray(values, float), np.random.default_rng(0))
-    return (float(np.mean(values)), *interval(boot))
+    sample = np.asarray(values, float)
+    return (float(sample.mean()), *interval(_means(sample, np.random.default_rng(seed))))
 
 
 def gap_with_interval(a: Sequence[float], b: Sequence[float]) -> Bar:
