@@ -68,7 +68,7 @@ class Sizes:
     voc: int = 320
 
 
-REHEARSAL = Sizes(65, 8, (2,), (1,), 8, 0.01, 6, 4, 12, 4, 64)
+REHEARSAL = Sizes(49, 8, (2,), (1,), 8, 0.01, 6, 4, 12, 4, 64)
 
 
 @dataclass(frozen=True)
@@ -365,13 +365,14 @@ def resuming(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         start = ["--config", "toyshop-small", *words, "--set", *change, "--out"]
-        end_well(scl_train(bench, *start, str(whole)))
+        beside = scl_train(bench, *start, str(whole))
         process = scl_train(bench, *start, str(killed))
         while process.poll() is None and not (killed / "state.safetensors").is_file():
             time.sleep(0.01)
         os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         process.communicate()
         end_well(scl_train(bench, "--resume", str(killed)))
+        end_well(beside)
         curves = [loss_curve(path / "log.csv") for path in (whole, killed)]
     shared = sorted(set(curves[0]) & set(curves[1]))
     apart = max(abs(curves[0][s] - curves[1][s]) / curves[0][s] for s in shared)
