@@ -11,7 +11,7 @@ from scl.study.pages import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "results/README.md", "docs/architecture.md"]
+PAGES = ["README.md", "results/README.md", "docs/architecture.md", "docs/benchmarks.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

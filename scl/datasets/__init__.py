@@ -9,7 +9,9 @@ __getattr__, __dir__ = offer(
     __name__,
     {
         "bank": "FeatureBank take_maps",
+        "folder": "FolderDataset",
         "folds": "split_classes",
+        "photos": "read_photo",
         "toyshop": "ToyshopSet",
     },
 )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from scl.method.rules import PRESETS
+from scl.study.devices import agreement_table, gpu_line, training_table
 from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS, ROOT
 from scl.study.paper_tables import (
     paper_reading,
@@ -62,6 +63,9 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "flops": partial(flop_table, results),
         "costs": partial(cost_table, results),
         "rules": rules_table,
+        "gpu": partial(gpu_line, results),
+        "gpu training": partial(training_table, results),
+        "gpu answers": partial(agreement_table, results),
         "count": partial(_counts, results),
         "published references": references,
     }

@@ -1,0 +1,90 @@
+"""What `python -m scl bench` measured on devices, as lines and tables of the pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scl.study.grid import RESULTS
+from scl.study.tables import markdown
+
+SYSTEMS = {"pascal-scl-pfenet": "SCL (PFENet)", "pascal-pfenet": "PFENet"}
+FIXED, KEPT, LOADED = "one fixed batch", "device", "loader"
+
+
+def gpu_records(results: Path = RESULTS) -> list[dict]:
+    """Read the records of the GPUs that trained, by name."""
+    found = [json.loads(p.read_text()) for p in sorted((results / "devices").glob("*.json"))]
+    return [record for record in found if "training" in record["parts"]]
+
+
+def _speeds(record: dict) -> dict[tuple[str, int], dict[str, float]]:
+    """Steps a second of each system and batch: by mode on a fixed batch, and by source of data."""
+    speeds: dict[tuple[str, int], dict[str, float]] = {}
+    for row in record["parts"]["training"]["rows"]:
+        name = row["mode"] if row["data"] == FIXED else row["data"]
+        speeds.setdefault((row["recipe"], row["batch"]), {})[name] = row["steps_per_second"]
+    return speeds
+
+
+def gpu_line(results: Path = RESULTS) -> str:
+    """Say in a sentence a GPU how fast it trains and segments."""
+    lines = []
+    for record in gpu_records(results):
+        (recipe, batch), speed = next(iter(_speeds(record).items()))
+        modes = [name for name in speed if name not in (KEPT, LOADED)]
+        slowest, fastest = modes[0], modes[-1]
+        share = round(100 * speed[KEPT] / speed[fastest])
+        used = record["parts"]["using it"]["rows"][0]
+        ours, plain = used["ours, bfloat16"], used["plain, float32"]
+        lines.append(
+            f"- {record['device']}: {SYSTEMS[recipe]}, 473 px, batch {batch}: {speed[KEPT]:.1f} "
+            f"steps a second, {share} % of the bare model's {speed[fastest]:.1f} ({slowest}: "
+            f"{speed[slowest]:.1f}); five-shot episodes: {ours:.1f} a second (one image after the "
+            f"other, in float32: {plain:.1f})."
+        )
+    return "\n".join(lines)
+
+
+def training_table(results: Path = RESULTS) -> str:
+    """Tabulate steps a second by system, batch and mode, and what real data leaves of them."""
+    rows: list[list[Any]] = []
+    for record in gpu_records(results):
+        for (recipe, batch), speed in _speeds(record).items():
+            modes = [name for name in speed if name not in (KEPT, LOADED)]
+            left = [
+                f"{speed[s]:.1f} ({100 * speed[s] / speed[modes[-1]]:.0f} %)" if s in speed else "-"
+                for s in (KEPT, LOADED)
+            ]
+            bare = [f"{speed[name]:.1f}" for name in modes]
+            rows.append([record["device"], SYSTEMS[recipe], batch, *bare, *left])
+    if not rows:
+        return "No GPU has been measured yet."
+    header = ["device", "system", "batch", *modes, "images kept on the GPU", "through the loader"]
+    return markdown(header, rows)
+
+
+def agreement_table(results: Path = RESULTS) -> str:
+    """Tabulate what a GPU computes beside what is known: largest errors, precision, mIoU."""
+    rows: list[list[Any]] = []
+    for record in gpu_records(results):
+        parts = {name: part.get("rows", []) for name, part in record["parts"].items()}
+        for row in parts["same answers"]:
+            if "tf32" in row:
+                what = f"released score maps, TF32 {'on' if row['tf32'] else 'off'}"
+                rows.append([record["device"], what, f"largest error {row['out_logits']:.1g}"])
+            else:
+                gap = f"{row['bfloat16_miou']:.1f} for {row['float32_miou']:.1f} mIoU"
+                alike = f"{gap}, {row['pixels_alike']} % of pixels alike"
+                what = f"bfloat16 for float32, {row['head']} head, {row['episodes']} episodes"
+                rows.append([record["device"], what, alike])
+        for row in parts["course grid"]:
+            low, high = row["stored_interval"]
+            stored = f"stored {row['stored_miou']} [{low}, {high}]"
+            said = f"{row['miou']} mIoU after {row['seconds']} s ({stored})"
+            rows.append([record["device"], f"the course's SCL, {row['steps']} steps", said])
+        for row in parts["resume"]:
+            said = f"loss within {100 * row['largest_relative_gap']:.1f} %"
+            rows.append([record["device"], "killed and resumed", said])
+    return markdown(["device", "what", "found"], rows)
