@@ -17,7 +17,7 @@ from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast, pick_device, tuned
 from scl.method.contracts import Method
 from scl.method.episode import Episodes, EpisodeSampler
-from scl.method.records import Maps
+from scl.method.records import Maps, expect
 from scl.training.captured import CapturedStep
 
 OPTIMISERS = ("adamw", "sgd")
@@ -70,11 +70,13 @@ class EpisodeLosses(nn.Module):
 
     def forward(self, batch: Episodes) -> dict[str, Tensor]:
         """Losses by name; see Method.losses."""
-        support, masks, query, query_masks, _ = batch.one_shot()
-        if not isinstance(support, Maps):
+        support, some_masks, query, query_masks, _ = batch.one_shot()
+        masks = expect(Tensor, some_masks)
+        if isinstance(support, Tensor):
             support = self.model.encode(support, masks, high=False)
+        if isinstance(query, Tensor):
             query = self.model.encode(query)
-        return self.model.losses(support, masks, query, query_masks)
+        return self.model.losses(expect(Maps, support), masks, query, query_masks)
 
 
 class Trainer:
@@ -207,7 +209,7 @@ def train(
         )
     trainer = Trainer(model, config, device)
     generator = np.random.default_rng((config.seed, 1))
-    history, start = [], time.perf_counter()
+    start, history = time.perf_counter(), list[dict[str, Tensor | float]]()
     for _ in steps_shown(range(config.steps), progress):
         batch = bank.batch([sampler.draw(generator) for _ in range(config.batch)])
         losses = trainer.step(batch.to(trainer.device))
