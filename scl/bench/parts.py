@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -217,20 +216,13 @@ def recipe_of(name: str, bench: Bench, batch: int) -> Recipe:
     )
 
 
-class Mode(NamedTuple):
-    """How a step is taken: numbers, whether in channels-last, and whether as a CUDA graph."""
-
-    precision: Precision
-    last: bool
-    graph: bool
-
-
-# The last is what `scl train` does on CUDA.
-MODES = {
-    "float32, as released": Mode("float32", last=False, graph=False),
-    "bfloat16": Mode("bfloat16", last=False, graph=False),
-    "bfloat16, channels last": Mode("bfloat16", last=True, graph=False),
-    "bfloat16, channels last, CUDA graph": Mode("bfloat16", last=True, graph=True),
+# How a step is taken: its numbers, whether with channels last, whether as a CUDA graph. The last
+# is what `scl train` does on CUDA.
+MODES: dict[str, tuple[Precision, bool, bool]] = {
+    "float32, as released": ("float32", False, False),
+    "bfloat16": ("bfloat16", False, False),
+    "bfloat16, channels last": ("bfloat16", True, False),
+    "bfloat16, channels last, CUDA graph": ("bfloat16", True, True),
 }
 
 
@@ -248,11 +240,10 @@ def training(bench: Bench) -> None:
 
 def trainer_of(bench: Bench, plan: Recipe, mode: str) -> Trainer:
     """A trainer of a new model; on the CPU every mode but float32 means bfloat16."""
-    how = MODES[mode]
+    precision, last, graph = MODES[mode]
     model = build_model(plan.model, 0)
-    config = replace(plan.train, precision=how.precision)
-    trainer = Trainer(model, config, bench.device, graph=how.graph)
-    if not how.last:
+    trainer = Trainer(model, replace(plan.train, precision=precision), bench.device, graph)
+    if not last:
         model.to(memory_format=torch.contiguous_format)
     return trainer
 
@@ -434,15 +425,9 @@ def course_grid(bench: Bench) -> None:
     seconds = time.perf_counter() - start
     episodes = EpisodeSampler(novel.dataset, 1, made.split.novel).fixed(budget.one_shot, 0)
     result = evaluate(model, novel.to(bench.device), episodes)["cross"]
-    bench.add(
-        {
-            "steps": len(history),
-            "seconds": round(seconds, 1),
-            "seconds_of_features": round(features, 1),
-            **percent("miou", result),
-            **stored_score(experiment),
-        }
-    )
+    spent = {"seconds": round(seconds, 1), "seconds_of_features": round(features, 1)}
+    found = {**percent("miou", result), **stored_score(experiment)}
+    bench.add({"steps": len(history), **spent, **found})
 
 
 def percent(name: str, result: Result) -> dict[str, object]:
@@ -473,8 +458,7 @@ def pascal(bench: Bench) -> None:
         return
     fit, start = Letterbox(bench.sizes.voc), time.perf_counter()
     config = ModelConfig(d=32, dropout=0.3, rates=(2, 4, 6))
-    model = build_model(config, 0)
-    model.to(bench.device)
+    model = build_model(config, 0).to(bench.device)
     sets = [
         Pascal5i(bench.pascal, 0, split, transform=fit, protocol="val-only")
         for split in ("train", "novel")
@@ -487,14 +471,6 @@ def pascal(bench: Bench) -> None:
     seconds = time.perf_counter() - start
     episodes = EpisodeSampler(sets[1]).fixed(min(3 * bench.sizes.episodes, 600), 0)
     result = evaluate(model, banks[1], episodes)["cross"]
-    bench.add(
-        {
-            "fold": 0,
-            "steps": plan.steps,
-            "seconds_of_features": round(features, 1),
-            "seconds": round(seconds, 1),
-            **percent("miou", result),
-            "fb_iou": round(100 * result.fb_iou, 1),
-            "episodes": len(episodes),
-        }
-    )
+    spent = {"seconds_of_features": round(features, 1), "seconds": round(seconds, 1)}
+    found = {**percent("miou", result), "fb_iou": round(100 * result.fb_iou, 1)}
+    bench.add({"fold": 0, "steps": plan.steps, **spent, **found, "episodes": len(episodes)})

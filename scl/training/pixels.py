@@ -206,18 +206,14 @@ class PixelBank:
         configs = config, query_config or config
         generators = each(_given(generator, configs), len(episodes))
         chosen = np.array([_items(episode) for episode in episodes])
-        transforms = [
-            transform
-            for items, own in zip(chosen, generators, strict=True)
-            for transform in _draw_episode(configs, self.sizes[items], self._objects(items), own)
-        ]
+        transforms = []
+        for items, own in zip(chosen, generators, strict=True):
+            objects = [self.foregrounds[i] for i in items]
+            transforms += _draw_episode(configs, self.sizes[items], objects, own)
         flat = chosen.ravel()
         images, masks = self._take(self.images, self.slots[flat]), self._take(self.masks, flat)
         labels = torch.tensor([episode.label for episode in episodes])
         return _batch(images, masks, self.sizes[flat], transforms, labels)
-
-    def _objects(self, items: np.ndarray) -> list[Foreground]:
-        return [self.foregrounds[i] for i in items]
 
     def _take(self, kept: Tensor, index: np.ndarray) -> Tensor:
         """Rows of what is kept, on the bank's device."""

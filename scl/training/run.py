@@ -91,8 +91,7 @@ class Run:
             self._trim_log()
         self.board = _board(self.folder, self.at.step) if self._boards else None
         started, steps = time.perf_counter() - self.at.seconds, self.recipe.train.steps
-        bar = steps_shown(range(self.at.step, steps), progress and self.workers.first)
-        with bar:
+        with steps_shown(range(self.at.step, steps), progress and self.workers.first) as bar:
             for step, batch in zip(bar, self.batches(self.at.step), strict=False):
                 _seed(self.recipe.run.seed, step, self.workers.rank)
                 losses = self.trainer.step(batch.to(self.trainer.device))
@@ -134,14 +133,8 @@ class Run:
         return miou
 
     def _save_model(self, name: str) -> None:
-        save_checkpoint(
-            self.model,
-            self.recipe.model,
-            self.folder / name,
-            self.recipe.run.seed,
-            overwrite=True,
-            side=self.recipe.data.side,
-        )
+        plan, path, side = self.recipe, self.folder / name, self.recipe.data.side
+        save_checkpoint(self.model, plan.model, path, plan.run.seed, overwrite=True, side=side)
 
     # ----------------------------------------------------------------- the log
 
