@@ -22,10 +22,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory):
     """A handful of tiny experiments of one fold."""
-    from helpers import TINY
-
     from scl.study.compute import compute
     from scl.study.grid import Experiment
+    from tests.helpers.models import TINY
 
     results = tmp_path_factory.mktemp("results")
     for stage in ("tuning", "plateau"):

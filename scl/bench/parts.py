@@ -110,8 +110,8 @@ def same_answers(bench: Bench) -> None:
 def golden_errors(device: torch.device) -> dict[str, object]:
     """The largest error of SCL (PFENet), one shot, by array, as a part of its largest value."""
     try:
-        from tests import golden
-        from tests.test_golden import loaded
+        from tests.oracles import golden
+        from tests.oracles.test_golden import loaded
     except ImportError:
         return {"skipped": "tests/ is not at hand: run in the root of the repository"}
     model = loaded("scl_pfenet_1shot_resnet50").to(device)

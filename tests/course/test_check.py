@@ -1,0 +1,690 @@
+"""The exercises: right answers pass, and typical wrong ones are told what is wrong with them."""
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from nbformat import from_dict
+
+from scl.course import check
+from scl.course.check import chapter02, chapter03, chapter04, chapter06
+from scl.course.handouts import handout
+from scl.course.notebooks import has_tag, read, tagged_cells
+from scl.method.vectors import masked_gap
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# ------------------------------------------------------------------ solutions, as in the notebooks
+
+SOLUTIONS = {
+    "masked_gap": '''
+def my_masked_gap(features, mask):
+    """Eq. 1: features [N, d, h, w] and mask [N, h, w] to [N, d]; an empty mask gives zeros."""
+    ### BEGIN SOLUTION
+    total = (features * mask.unsqueeze(1)).sum(dim=(2, 3))
+    area = mask.sum(dim=(1, 2)).unsqueeze(1)
+    return total / area.clamp(min=1)
+    ### END SOLUTION
+''',
+    "merge_averages": '''
+def my_merge(v_a, area_a, v_b, area_b):
+    """The average [d] over two regions without a common cell; zeros where both are empty."""
+    ### BEGIN SOLUTION
+    area = area_a + area_b
+    if area == 0:
+        return torch.zeros_like(v_a)
+    return (area_a * v_a + area_b * v_b) / area
+    ### END SOLUTION
+''',
+    "same_average": '''
+def my_pair():
+    """Two objects with the same v_s: maps [2, d, h, w] and masks [2, h, w]."""
+    ### BEGIN SOLUTION
+    masks = torch.zeros(2, 4, 4)
+    masks[:, 1:3, 1:3] = 1
+    plain = torch.tensor([5.0, 2.0]).reshape(2, 1, 1) * masks[0]
+    mixed = torch.zeros(2, 4, 4)
+    mixed[0, 1:3, 1:3] = torch.tensor([[2.0, 4.0], [6.0, 8.0]])
+    mixed[1, 1:3, 1:3] = torch.tensor([[1.0, 1.0], [3.0, 3.0]])
+    return torch.stack([plain, mixed]), masks
+    ### END SOLUTION
+''',
+    "split_regions": '''
+def my_regions(mask, predicted):
+    """The brackets of Eq. 5-6: mask and predicted [N, h, w] to (found, lost), [N, h, w] each."""
+    ### BEGIN SOLUTION
+    found = mask * predicted
+    return found, mask - found
+    ### END SOLUTION
+''',
+    "two_vectors": '''
+def my_two_vectors(features, mask, predicted):
+    """Eq. 5-6: (v_pri, v_aux), [N, d] each; an empty region takes v_s."""
+
+    ### BEGIN SOLUTION
+    def average(region):
+        total = (features * region.unsqueeze(1)).sum(dim=(2, 3))
+        return total / region.sum(dim=(1, 2)).clamp(min=1).unsqueeze(1)
+
+    found = mask * predicted
+    regions, v_s = (found, mask - found), average(mask)
+    some = [region.sum(dim=(1, 2)).unsqueeze(1) > 0 for region in regions]
+    return tuple(torch.where(s, average(r), v_s) for s, r in zip(some, regions, strict=True))
+    ### END SOLUTION
+''',
+    "own_split": '''
+def my_split(features, mask):
+    """Two regions [h, w] that share out the object, with averages as different as you can."""
+    ### BEGIN SOLUTION
+    v_s = (features * mask).sum(dim=(1, 2)) / mask.sum()
+    cosine = F.cosine_similarity(features, v_s[:, None, None], dim=0)
+    typical = mask * (cosine > cosine[mask == 1].mean())
+    return typical, mask - typical
+    ### END SOLUTION
+''',
+    "cross_entropy": '''
+def my_cross_entropy(logits, mask):
+    """Eq. 7: logits [N, 2, h, w] and mask [N, h, w] of 0, 1 and 255 (unknown) to one number."""
+    ### BEGIN SOLUTION
+    known = mask != 255
+    true_class = torch.where(known, mask, 0).unsqueeze(1)
+    log_p = logits.log_softmax(dim=1).gather(1, true_class).squeeze(1)
+    return -(log_p * known).sum() / known.sum()
+    ### END SOLUTION
+''',
+    "who_learns": '''
+def my_answers():
+    """Does the loss send a gradient to the part? {(loss, part): True or False}, 15 in all."""
+    ### BEGIN SOLUTION
+    support = {"reducer", "compare", "support_branch", "aspp"}
+    query = {"reducer", "compare", "query_branch", "aspp"}
+    runs = {"q": query, "s1": support, "s2": support}
+    return {(loss, part): part in runs[loss] for loss in runs for part in support | query}
+    ### END SOLUTION
+''',
+    "loss_is_not_the_metric": '''
+def my_maps():
+    """Score maps a and b [2, h, w] and a mask [h, w]: a has the lower loss and the lower IoU."""
+    ### BEGIN SOLUTION
+    mask = torch.tensor([[1, 1, 0, 0]])
+    sure_but_one_wrong = torch.tensor([[-0.1, 9.0, -9.0, -9.0]])
+    right_but_unsure = torch.tensor([[0.1, 0.1, -0.1, -0.1]])
+    background = torch.zeros(1, 4)
+    a = torch.stack([background, sure_but_one_wrong])
+    b = torch.stack([background, right_but_unsure])
+    return a, b, mask
+    ### END SOLUTION
+''',
+    "confidence": '''
+def my_confidence(mutual):
+    """Eq. 16: mutual [B, K, K] to scores [B, K]."""
+    ### BEGIN SOLUTION
+    return mutual.mean(dim=2)
+    ### END SOLUTION
+''',
+    "fuse": '''
+def my_fuse(logits, scores):
+    """Eq. 17: logits [B, K, 2, H, W] and scores [B, K] to probabilities [B, 2, H, W]."""
+    ### BEGIN SOLUTION
+    weighted = scores[:, :, None, None, None] * logits
+    return (weighted.sum(dim=1) / logits.shape[1]).softmax(dim=1)
+    ### END SOLUTION
+''',
+    "own_score": '''
+def my_score(mutual):
+    """Scores [B, K] of at least 0 from mutual [B, K, K]: the spoiled support should be last."""
+    ### BEGIN SOLUTION
+    shots = mutual.shape[1]
+    others = mutual * (1 - torch.eye(shots))
+    guides, is_found = others.sum(dim=2), others.sum(dim=1)
+    return (guides + is_found) / (2 * (shots - 1))
+    ### END SOLUTION
+''',
+}
+EXERCISES = list(SOLUTIONS)
+CODE = re.compile(r"torch\.|\w+\(\w|\bdim\b|lambda|\breturn \w| [*/=] |\*\*|==")
+
+
+def solution(name):
+    """The function that a solution cell defines."""
+    space = {"torch": torch, "np": np, "F": F}
+    exec(SOLUTIONS[name], space)
+    return next(value for key, value in space.items() if key.startswith("my_"))
+
+
+def told(capsys, passed):
+    """What a check said to a wrong answer."""
+    assert passed is False
+    said = capsys.readouterr()
+    assert not said.out and len(said.err.splitlines()) == 1
+    assert not CODE.search(said.err), f"a message that shows code: {said.err}"
+    return said.err
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_is_right(name, capsys):
+    assert getattr(check, name)(solution(name)) is True
+    said = capsys.readouterr()
+    assert said.out.startswith("right: ") and len(said.out.splitlines()) == 1 and not said.err
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_solutions_fit_into_a_cell(name):
+    source = SOLUTIONS[name].strip()
+    assert len(source.splitlines()) <= 15
+    assert {len(line) <= 100 for line in source.splitlines()} == {True}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_each_exercise_is_documented_with_its_chapter(name):
+    assert re.match(r"Chapter \d, (core|stretch|open): ", inspect.getdoc(getattr(check, name)))
+
+
+# ------------------------------------------------------------------ faults of any function
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_what_is_not_written_yet(name, capsys):
+    def todo(*inputs):
+        raise NotImplementedError
+
+    assert told(capsys, getattr(check, name)(todo)) == "not written yet\n"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exception_is_named(name, capsys):
+    def broken(*inputs):
+        raise KeyError("colour")
+
+    said = told(capsys, getattr(check, name)(broken))
+    assert "KeyError" in said and "colour" in said
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("result", [None, "text", 3.0, (), torch.zeros(0), torch.zeros(1, 7)])
+def test_other_things_than_asked_for(name, result, capsys):
+    assert "xpected" in told(capsys, getattr(check, name)(lambda *inputs: result))
+
+
+FUNCTIONS = [name for name in EXERCISES if "function" in getattr(check, name).__annotations__]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_result_in_place_of_the_function(name, capsys):
+    assert "without brackets" in told(capsys, getattr(check, name)(torch.zeros(2, 3)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_changing_what_was_given(name, capsys):
+    right = solution(name)
+
+    def careless(*inputs):
+        result = right(*inputs)
+        inputs[0].mul_(2)
+        return result
+
+    assert "in place" in told(capsys, getattr(check, name)(careless))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan(name, capsys):
+    right = solution(name)
+
+    def undefined(*inputs):
+        result = right(*inputs)
+        parts = [part * float("nan") for part in result] if type(result) is tuple else None
+        return parts or result * float("nan")
+
+    assert "nan" in told(capsys, getattr(check, name)(undefined)).lower()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_any_other_mistake_is_told_by_what_came_out(name, capsys):
+    right = solution(name)
+
+    def odd(*inputs):
+        result = right(*inputs)
+        return tuple(part + 0.5 for part in result) if type(result) is tuple else -0.7 * result
+
+    said = told(capsys, getattr(check, name)(odd))
+    assert re.search("expected about|nothing but 0 and 1|negative", said)
+
+
+def test_an_operation_that_torch_lacks_is_not_taken_for_unwritten(capsys):
+    def whole_numbers(logits, mask):
+        return logits.long().softmax(dim=1).sum()
+
+    assert "not implemented for" in told(capsys, check.cross_entropy(whole_numbers))
+
+
+def test_random_answers_are_judged_alike_and_leave_the_generator_alone(capsys):
+    def any_halves(features, mask):
+        a = mask * (torch.rand(mask.shape) > 0.5)
+        return a, mask - a
+
+    before = torch.get_rng_state()
+    assert told(capsys, check.own_split(any_halves)) == told(capsys, check.own_split(any_halves))
+    check.who_learns(solution("who_learns"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ------------------------------------------------------------------ typical wrong functions
+
+
+def sum_under(features, mask):
+    return (features * mask.unsqueeze(1)).sum(dim=(2, 3))
+
+
+def each_area(mask):
+    return mask.sum(dim=(1, 2)).unsqueeze(1)
+
+
+def regions(mask, predicted):
+    return mask * predicted, mask * (1 - predicted)
+
+
+def two(average):
+    """v_pri and v_aux by a function of features, region and mask."""
+    return lambda f, m, p: tuple(average(f, r, m) for r in regions(m, p))
+
+
+def only_where_all_are_empty(features, mask, predicted):
+    """Looks at the batch as a whole for an empty region."""
+    v_s = masked_gap(features, mask)
+    pair = regions(mask, predicted)
+    return tuple(v_s if r.sum() == 0 else sum_under(features, r) / each_area(r) for r in pair)
+
+
+def split_some(features, mask):
+    """Looks at the cells of some objects alone, and cuts the others in the middle."""
+    if mask[0, 0] == 1:
+        return solution("own_split")(features, mask)
+    a = mask * (torch.arange(12) < 6)
+    return a, mask - a
+
+
+def entropy(logits, mask, **options):
+    return F.cross_entropy(logits, mask, ignore_index=255, **options)
+
+
+def weighted(logits, scores):
+    return (scores[..., None, None, None] * logits).sum(dim=1)
+
+
+WRONG = {
+    "masked_gap": [
+        (lambda f, m: f.mean(dim=(2, 3)), "mask makes no difference"),
+        (lambda f, m: sum_under(f, m) / 30, "not by those under the mask"),
+        (lambda f, m: sum_under(f, m).sum(dim=0) / m.sum(), "pooled together"),
+        (lambda f, m: (sum_under(f, m).sum(dim=0) / m.sum()).repeat(3, 1), "pooled together"),
+        (lambda f, m: sum_under(f, m) / m.sum(), "area of all masks"),
+        (sum_under, "make it an average"),
+        (lambda f, m: masked_gap(f, 1 - m), "outside the mask"),
+        (lambda f, m: (f + 100 * (m[:, None] - 1)).amax(dim=(2, 3)), "largest value"),
+        (lambda f, m: sum_under(f, m) / each_area(m), "0 was divided by 0"),
+        (lambda f, m: f * m.unsqueeze(1), "has shape [3, 4, 5, 6], expected [3, 4]"),
+        (lambda f, m: (f * m).sum(dim=(2, 3)), "RuntimeError"),
+        (lambda f, m: masked_gap(f, m).numpy(), "got a value of type ndarray"),
+        (lambda f, m: print(end=""), "is there a return?"),
+    ],
+    "merge_averages": [
+        (lambda a, m, b, n: (a + b) / 2, "plain mean"),
+        (lambda a, m, b, n: (n * a + m * b) / (m + n), "swapped"),
+        (lambda a, m, b, n: a + b, "added the two averages"),
+        (lambda a, m, b, n: m * a + n * b, "not yet their average"),
+        (lambda a, m, b, n: (m * a + n * b) / 2, "number of regions"),
+        (lambda a, m, b, n: (m * a + max(n, 1) * b) / (m + max(n, 1)), "still pulls"),
+        (
+            lambda a, m, b, n: 0 * a if 0 in (m, n) else (m * a + n * b) / (m + n),
+            "a region and nothing",
+        ),
+        (lambda a, m, b, n: (m * a + n * b) / (m + n), "two empty regions NaN"),
+        (lambda a, m, b, n: m / (m + n) * a + n / (m + n) * b, "ZeroDivisionError"),
+    ],
+    "split_regions": [
+        (lambda m, p: (m * (1 - p), m * p), "swapped"),
+        (lambda m, p: (p, m * (1 - p)), "false alarms"),
+        (lambda m, p: (m * p, 1 - p), "lost holds background"),
+        (lambda m, p: (p, 1 - p), "false alarms"),
+        (lambda m, p: ((m * p).bool(), m.bool() ^ p.bool()), "disagree"),
+        (lambda m, p: (m * p, (1 - m) * p), "the opposite"),
+        (lambda m, p: (torch.maximum(m, p.float()), m * (1 - p)), "takes both"),
+        (lambda m, p: (m * p, m), "whole object"),
+        (lambda m, p: (m * p, m * ~p), "turns the bits"),
+        (lambda m, p: m * p, "Expected 2 tensors, found and lost"),
+        (lambda m, p: (m * p, m & ~p), "Error"),
+    ],
+    "two_vectors": [
+        (two(lambda f, r, m: sum_under(f, r) / each_area(r)), "came out as NaN"),
+        (only_where_all_are_empty, "each image of the batch"),
+        (two(lambda f, r, m: masked_gap(f, r)), 'rule empty="zero"'),
+        (two(lambda f, r, m: sum_under(f, r) / each_area(m)), "area of the whole mask"),
+        (
+            lambda f, m, p: (
+                solution("two_vectors")(f, m, p)[0],
+                masked_gap(f, regions(m, p)[1]),
+            ),
+            'rule empty="zero"',
+        ),
+        (lambda f, m, p: solution("two_vectors")(f, m, p)[::-1], "swapped"),
+        (lambda f, m, p: (masked_gap(f, p), masked_gap(f, m * (1 - p))), "false alarms"),
+        (lambda f, m, p: (masked_gap(f, m * p), masked_gap(f, 1 - p)), "background included"),
+        (two(lambda f, r, m: sum_under(f, r)), "without dividing"),
+        (two(lambda f, r, m: masked_gap(f, r)[:, :2]), "v_pri has shape [2, 2], expected [2, 4]"),
+    ],
+    "own_split": [
+        (lambda f, m: (m, m), "nothing was split"),
+        (lambda f, m: (torch.ones_like(m), 0 * m), "outside the mask"),
+        (lambda f, m: (m, m * (f[0] > 0)), "overlap"),
+        (lambda f, m: (m, 0 * m), "empty"),
+        (lambda f, m: (m * (f[0] > 1), m * (f[0] < -1)), "missing"),
+        (lambda f, m: (m * torch.rand(m.shape).round(), m), "overlap"),
+        (lambda f, m: (m / 2, m / 2), "nothing but 0 and 1"),
+        (
+            lambda f, m: (m * (torch.arange(12) < 6), m * (torch.arange(12) >= 6)),
+            "No better than chance",
+        ),
+        (split_some, "beat all random halves"),
+        (lambda f, m: (m[None], m[None]), "has shape [1, 12, 12]"),
+    ],
+    "cross_entropy": [
+        (lambda x, m: entropy(x, m, reduction="sum"), "added up"),
+        (lambda x, m: entropy(x, m, reduction="sum") / 2, "number of images"),
+        (lambda x, m: F.cross_entropy(x, (m == 1).long()), "counted as background"),
+        (lambda x, m: F.cross_entropy(x, (m > 0).long()), "counted as object"),
+        (lambda x, m: entropy(x, m, reduction="sum") / m.numel(), "in the divisor"),
+        (
+            lambda x, m: torch.stack([entropy(x[[n]], m[[n]]) for n in range(2)]).mean(),
+            "each image first",
+        ),
+        (lambda x, m: -entropy(x, m), "sign"),
+        (lambda x, m: F.nll_loss(x, m, ignore_index=255), "as they are"),
+        (lambda x, m: F.nll_loss(x.log(), m, ignore_index=255), "logarithm of logits"),
+        (lambda x, m: F.nll_loss(x.softmax(1), m, ignore_index=255), "logarithm of Eq. 7"),
+        (lambda x, m: entropy(x.flip(1), m), "classes are swapped"),
+        (lambda x, m: F.nll_loss(x.log_softmax(3), m, ignore_index=255), "dimension 3"),
+        (lambda x, m: entropy(x, m, reduction="none"), "expected []"),
+        (lambda x, m: F.cross_entropy(x, m, ignore_index=-1), "IndexError|out of bounds"),
+        (lambda x, m: float(entropy(x, m)), "type float"),
+    ],
+    "confidence": [
+        (lambda u: u.mean(dim=1), "wrong axis"),
+        (lambda u: u.sum(dim=2), "without averaging"),
+        (lambda u: u.amax(dim=2), "lucky pair"),
+        (lambda u: u.mean(dim=2).softmax(dim=1), "softmax"),
+        (lambda u: u.sum(dim=2) / u.sum(dim=(1, 2))[:, None], "sum to 1"),
+        (
+            lambda u: (u * (1 - torch.eye(u.shape[1]))).sum(dim=2) / (u.shape[1] - 1),
+            "prediction of itself. A reasonable",
+        ),
+        (lambda u: u.diagonal(dim1=1, dim2=2), "Only each support's"),
+        (lambda u: u.sum(dim=2) / 5, "divided by 5"),
+        (lambda u: u.mean(dim=(1, 2)), "has shape [2], expected [2, 4]"),
+    ],
+    "fuse": [
+        (lambda x, u: x.mean(dim=1).softmax(dim=1), "make no difference"),
+        (lambda x, u: x.softmax(dim=2).mean(dim=1), "make no difference"),
+        (lambda x, u: weighted(x.softmax(dim=2), u) / x.shape[1], "before the softmax"),
+        (
+            lambda x, u: weighted(x.softmax(dim=2), u / u.sum(dim=1, keepdim=True)),
+            "before the softmax",
+        ),
+        (
+            lambda x, u: weighted(x, u / u.sum(dim=1, keepdim=True)).softmax(dim=1),
+            "sum of the scores",
+        ),
+        (lambda x, u: (weighted(x, u) / 5).softmax(dim=1), "divided by 5"),
+        (lambda x, u: weighted(x, u).softmax(dim=1), "without dividing"),
+        (
+            lambda x, u: F.one_hot(x.argmax(dim=2), 2).float().mean(dim=1).movedim(-1, 1),
+            "vote",
+        ),
+        (lambda x, u: weighted(x, u) / x.shape[1], "probabilities are asked for"),
+        (lambda x, u: (weighted(x, u) / x.shape[1]).softmax(dim=2), "expected about"),
+    ],
+    "own_score": [
+        (lambda u: torch.ones(u.shape[:2]), "same score"),
+        (lambda u: u.diagonal(dim1=1, dim2=2), "with itself"),
+        (lambda u: 1 - u.diagonal(dim1=1, dim2=2), "with itself"),
+        (lambda u: u.mean(dim=2), "That is Eq. 16"),
+        (lambda u: u.sum(dim=2).softmax(dim=1), "That is Eq. 16"),
+        (lambda u: -u.mean(dim=2), "negative"),
+        (lambda u: u.mean(dim=(1, 2)), "has shape [400], expected [400, 5]"),
+        (lambda u: u.amin(dim=2), "does not beat Eq. 16"),
+        (lambda u: u.sum(dim=2) - u.diagonal(dim1=1, dim2=2), "does not beat Eq. 16"),
+        (lambda u: u.mean(dim=2) / 0, "infinite"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "words"),
+    [(name, *pair) for name, pairs in WRONG.items() for pair in pairs],
+    ids=[f"{name}-{words}" for name, pairs in WRONG.items() for _, words in pairs],
+)
+def test_a_typical_wrong_function_is_diagnosed(name, wrong, words, capsys):
+    said = told(capsys, getattr(check, name)(wrong))
+    assert any(word in said for word in words.split("|")), said
+
+
+SLIPS = {
+    "masked_gap": chapter02.GAP_SLIPS,
+    "merge_averages": chapter02.MERGE_SLIPS,
+    "split_regions": chapter03.SPLIT_SLIPS,
+    "two_vectors": chapter03.TWO_SLIPS,
+    "cross_entropy": chapter04.ENTROPY_SLIPS,
+    "confidence": chapter06.CONFIDENCE_SLIPS,
+    "fuse": chapter06.FUSE_SLIPS,
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_each_slip_is_told_in_its_own_words(name, capsys):
+    right = solution(name)
+    for slip in SLIPS[name]:
+
+        def slipped(*inputs, slip=slip):
+            wrong = slip.answer(*inputs)
+            if isinstance(wrong, torch.Tensor):
+                return wrong
+            return tuple(r if w is None else w for r, w in zip(right(*inputs), wrong, strict=True))
+
+        assert told(capsys, getattr(check, name)(slipped)) == f"{slip.says}\n"
+
+
+# ------------------------------------------------------------------ values: chapter 2, open
+
+
+def changed_pair(change):
+    """The solution's pair after a change in place."""
+    maps, masks = solution("same_average")()
+    change(maps, masks)
+    return maps, masks
+
+
+def copy_first(maps, masks):
+    maps[1] = maps[0]
+
+
+def other_background(maps, masks):
+    maps[1] = maps[0]
+    maps[1, 0, 0, 0] = 9
+
+
+def other_order(maps, masks):
+    maps[0] = maps[1].flip(2)
+
+
+def more_often(maps, masks):
+    maps[0, :, 1:3], maps[1, :, 1:3] = 3.0, 3.0
+    masks[0, 1] = 1
+
+
+PAIRS = [
+    (copy_first, "same object twice"),
+    (other_background, "outside the masks"),
+    (other_order, "in other places"),
+    (more_often, "more often"),
+    (lambda maps, masks: maps[0, 1].add_(0.5), "averages differ: in channel 1"),
+    (lambda maps, masks: masks[1].zero_(), "mask is empty"),
+    (lambda maps, masks: masks[1].mul_(2), "nothing but 0 and 1"),
+    (lambda maps, masks: maps[1].div_(0), "NaN"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), PAIRS, ids=[words for _, words in PAIRS])
+def test_pairs_that_do_not_show_it(change, words, capsys):
+    assert words in told(capsys, check.same_average(*changed_pair(change)))
+
+
+def test_a_pair_of_wrong_sizes(capsys):
+    maps, masks = solution("same_average")()
+    assert "maps has shape [2, 4, 4]" in told(capsys, check.same_average(maps[0], masks))
+    assert "masks has shape [1, 4, 4]" in told(capsys, check.same_average(maps, masks[:1]))
+
+
+@pytest.mark.parametrize("name", ["same_average", "loss_is_not_the_metric"])
+def test_values_may_be_given_in_three_ways(name):
+    function, judge = solution(name), getattr(check, name)
+    assert judge(function) and judge(*function()) and judge(function())
+
+
+# ------------------------------------------------------------------ values: chapter 4
+
+
+def test_the_truth_about_gradients_is_that_of_autograd():
+    truth = chapter04.gradients()
+    assert truth == solution("who_learns")() and len(truth) == 15
+
+
+PAIRS_OF_15 = [(loss, part) for loss in check.LOSSES for part in check.PARTS]
+ANSWERS = [
+    (dict.fromkeys(PAIRS_OF_15, True), "12 of 15", "True everywhere"),
+    (dict.fromkeys(PAIRS_OF_15, False), "3 of 15", "False everywhere"),
+    ({("q", "support_branch"): True}, "14 of 15", "What gradient does an argmax"),
+    ({("s1", "query_branch"): True}, "14 of 15", "prediction for the support"),
+    ({("s1", "aspp"): False, ("s2", "aspp"): False}, "13 of 15", "How many decoders"),
+    ({("q", "reducer"): False}, "14 of 15", "is frozen"),
+    ({("s2", "compare"): False}, "14 of 15", "beside the cells"),
+    ({("q", "query_branch"): False}, "14 of 15", "prediction for the query"),
+    ({("s2", "support_branch"): False}, "14 of 15", "Which branch ran"),
+    ({("q", "aspp"): None}, "all 15 pairs", "Missing: 1,"),
+    ({("q", "decoder"): True}, "'decoder'", "not a pair"),
+]
+
+
+@pytest.mark.parametrize(("changes", "first", "second"), ANSWERS, ids=[a[2] for a in ANSWERS])
+def test_wrong_answers_on_gradients_lead_to_a_question(changes, first, second, capsys):
+    said = told(capsys, check.who_learns({**solution("who_learns")(), **changes}))
+    assert first in said and second in said
+
+
+def wrong_at(pixel):
+    """Score maps for the solution's mask, as sure everywhere, and wrong at one pixel."""
+    foreground = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    foreground[0, pixel] *= -1
+    return torch.stack([torch.zeros(1, 4), foreground])
+
+
+TRIPLES = [
+    (lambda a, b, mask: (b, a, mask), "exchange a and b"),
+    (lambda a, b, mask: (b * 50, a, mask), "both prefer a"),
+    (lambda a, b, mask: (a, b * 50, mask), "both prefer b"),
+    (lambda a, b, mask: (b * 50, b, mask), "IoU of a and b is equal"),
+    (lambda a, b, mask: (wrong_at(0), wrong_at(2), mask), "cross-entropy of a and b is equal"),
+    (lambda a, b, mask: (a, b, mask * 0), "no object in your mask"),
+    (lambda a, b, mask: (a, b, mask * 7), "nothing but 0, 1 and 255"),
+    (lambda a, b, mask: (a[0], b, mask), "a has shape [1, 4], expected [2, any, any]"),
+    (lambda a, b, mask: (a, b[:, :, :3], mask), "b has shape [2, 1, 3], expected [2, 1, 4]"),
+    (lambda a, b, mask: (a, b / 0, mask), "NaN"),
+    (lambda a, b, mask: (a, b), "Expected 3 tensors"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), TRIPLES, ids=[words for _, words in TRIPLES])
+def test_maps_that_do_not_show_it(change, words, capsys):
+    values = change(*solution("loss_is_not_the_metric")())
+    assert words in told(capsys, check.loss_is_not_the_metric(*values))
+
+
+# ------------------------------------------------------------------ chapter 6: the spoiled support
+
+
+def test_ideas_that_beat_equation_16(capsys):
+    def column(mutual):
+        return mutual.mean(dim=1)
+
+    def both_ways(mutual):
+        return mutual.sum(dim=1) + mutual.sum(dim=2)
+
+    shares = []
+    for idea in (column, both_ways):
+        assert check.own_score(idea)
+        shares.append([int(x) for x in re.findall(r"(\d+)\.\d%", capsys.readouterr().out)])
+    assert all(30 <= theirs <= 50 and mine >= theirs + 10 for mine, theirs in shares)
+
+
+# ------------------------------------------------------------------ the exercises of the notebooks
+
+
+def made_up():
+    """A notebook with every exercise of this file."""
+
+    def cell(source, tag):
+        kind = {"cell_type": "code", "execution_count": 1, "outputs": []}
+        return {**kind, "metadata": {"tags": [tag]}, "source": source}
+
+    cells = []
+    for name in EXERCISES:
+        defined = re.search(r"def (my_\w+)", SOLUTIONS[name]).group(1)
+        cells.append(cell(SOLUTIONS[name].strip(), "solution"))
+        cells.append(cell(f"check.{name}({defined})", "check"))
+    return from_dict({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def books():
+    """The notebooks that have exercises, and the made-up one."""
+    found = {path.stem: read(path) for path in (ROOT / "notebooks").glob("*.ipynb")}
+    with_exercises = {n: b for n, b in found.items() if tagged_cells(b, "check")}
+    return {"made up": made_up(), **dict(sorted(with_exercises.items()))}
+
+
+BOOKS = books()
+
+
+def run_exercises(book):
+    """Run the solution and check cells in one namespace; what each check returned."""
+    space, results = {"torch": torch, "np": np, "F": F, "check": check}, []
+    for cell in book["cells"]:
+        source = cell.source
+        if has_tag(cell, "solution"):
+            exec(source, space)
+        elif has_tag(cell, "check"):
+            results.append(eval(source, space))
+    return results
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_every_exercise_of_a_notebook_is_right(name, capsys):
+    results = run_exercises(BOOKS[name])
+    said = capsys.readouterr()
+    assert results and all(result is True for result in results), said.err
+    assert said.out.count("right: ") == len(results)
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_every_exercise_of_a_handout_is_not_written_yet(name, capsys):
+    results = run_exercises(handout(BOOKS[name], name))
+    said = capsys.readouterr()
+    assert results and all(result is False for result in results), said.out
+    assert said.err.splitlines() == ["not written yet"] * len(results)
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_check_cells_are_one_call(name):
+    for cell in tagged_cells(BOOKS[name], "check"):
+        assert re.fullmatch(r"check\.\w+\(\w+\)", cell.source.strip())
