@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from scl.method.contracts import Backbone, Head
 from scl.method.heads import CANetHead
@@ -21,6 +22,8 @@ HEADS: dict[str, tuple[type[Head], tuple[str, ...]]] = {
     "pfenet": (PFENetHead, ("scales", "classifier_dropout")),
 }
 
+INITS = ("torch", "normal")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -31,6 +34,8 @@ class ModelConfig:
     query, see SCL (CANet). backbone, stride, weights, inputs: see backbones.build_backbone.
     rates: dilations of CANet's ASPP; reduce_kernel: of CANet's reduction; scales: of PFENet's
     pyramid; classifier_dropout: in PFENet's classifiers; support_fpm: build the support's FPM.
+    init: how the head's convolutions begin, as "torch" draws them, or all weights from a "normal"
+    distribution of standard deviation 0.01 (CANet, as released).
     """
 
     head: str = "canet"
@@ -51,8 +56,11 @@ class ModelConfig:
     support_fpm: bool = True
     history_dropout: float = 0.0
     zooms: tuple[float, ...] = (1.0,)
+    init: Literal["torch", "normal"] = "torch"
 
     def __post_init__(self) -> None:
+        if self.init not in INITS:
+            raise ValueError(f"init={self.init!r}: expected one of {INITS}")
         for name, known in (("head", sorted(HEADS)), ("backbone", BACKBONES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
@@ -127,5 +135,9 @@ def build_model(
             backbone = build_backbone(*form, high_level=kind.needs_high)
         torch.manual_seed(seed)
         head = kind(backbone.mid_channels, n=len(config.guidance.vectors), **options)
+        if config.init == "normal":
+            for layer in head.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.normal_(layer.weight, std=0.01)
     refinement = config.iterations, config.history_dropout, config.zooms
     return SCL(backbone, head, config.guidance, config.rules, *refinement).eval()

@@ -81,9 +81,28 @@ def test_a_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     assert not torch.equal(a.head.classify.weight, c.head.classify.weight)
 
 
+@pytest.mark.parametrize("head", ["canet", "pfenet"])
+def test_a_head_may_begin_as_released(head):
+    """N(0, 0.01) for the weights of all convolutions, by the seed; biases as PyTorch draws them."""
+    config, backbone = ModelConfig(head, d=32, init="normal"), TinyBackbone()
+    before = torch.get_rng_state()
+    a, b, c = (build_model(config, seed, backbone).head.state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    weights = [name for name in a if a[name].ndim == 4]
+    assert not any(torch.equal(a[name], c[name]) for name in weights)
+    drawn = torch.cat([a[name].flatten() for name in weights])
+    assert abs(drawn.mean()) < 1e-3 and drawn.std() == pytest.approx(0.01, rel=0.02)
+    usual = build_model(ModelConfig(head, d=32), 1, backbone).head.state_dict()
+    assert all(torch.equal(a[name], usual[name]) for name in a if a[name].ndim < 4)
+
+
 def test_a_configuration_survives_json_and_refuses_unknown_names():
     config = ModelConfig(head="pfenet", d=16, dropout=0.5)
     assert ModelConfig.from_dict(config.to_dict()) == config
+    older = config.to_dict()
+    del older["init"]
+    assert ModelConfig.from_dict(older) == config
     with pytest.raises(ValueError, match="dropouts"):
         ModelConfig.from_dict({"dropouts": 0.5})
     with pytest.raises(ValueError, match="head='unet'"):
