@@ -83,6 +83,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     source.add_argument("--list", action="store_true", help="print the names of shipped recipes")
     add, change = train.add_argument, "SECTION.NAME=VALUE"
     add("--out", type=Path, help="folder of the new run")
+    form = "follow the paper (default) or the released code, where a recipe has both"
+    add("--as", dest="reading", choices=("paper", "released"), help=form)
     add("--root", help=ROOT)
     add("--fold", type=int)
     add("--seed", type=int)
@@ -165,7 +167,8 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
     add("--resize", choices=("exact", "released", "native"), help="see scl.datasets.fit.Fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
-    add("--fusion", default="cross", choices=("cross", "average", "vectors"))
+    known = "of several supports (default: as its recipe says, if that is known, or cross)"
+    add("--fusion", choices=("cross", "average", "vectors"), help=known)
     add("--device", default="auto", help=DEVICE)
 
 

@@ -22,11 +22,12 @@ class DataConfig:
     """What is trained on.
 
     name: of an entry of DATA_SETS; root: its folder; fold: 0..3; grouping: of COCO's folds; side:
-    pixels of a training image; augment: "pfenet", "canet" or "none"; order: see TrainingEpisodes;
-    keep: decoded images on the "device", in "memory", decoded anew by a "loader", or "auto", the
-    first that fits (on the CPU the loader); canvas: pixels a side of a kept image (None: the data
-    set's own); workers: processes of the loader; held_out: base classes that training leaves out,
-    to select a checkpoint by (0: all base classes select it, in images that training does not see).
+    pixels of a training image; augment: "pfenet", "pfenet-coco" (as released for COCO), "canet" or
+    "none"; order: see TrainingEpisodes; keep: decoded images on the "device", in "memory", decoded
+    anew by a "loader", or "auto", the first that fits (on the CPU the loader); canvas: pixels a
+    side of a kept image (None: the data set's own); workers: processes of the loader; held_out:
+    base classes that training leaves out, to select a checkpoint by (0: all base classes select it,
+    in images that training does not see).
     """
 
     name: str = "pascal"
@@ -35,7 +36,7 @@ class DataConfig:
     grouping: str = "interleaved"
     side: int = 473
     augment: str = "pfenet"
-    order: Literal["image", "class"] = "image"
+    order: Literal["image", "class", "pair"] = "image"
     keep: Keep = "auto"
     canvas: int | None = None
     workers: int = 2

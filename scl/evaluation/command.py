@@ -15,8 +15,9 @@ from scl.evaluation import protocol
 from scl.evaluation.episode_list import EpisodeLists, read_episodes, write_episodes
 from scl.evaluation.record import in_percent
 from scl.method.episode import Dataset
+from scl.method.records import Fusion
 from scl.method.scl import SCL
-from scl.models.checkpoint import open_model, random_backbone, trained_side
+from scl.models.checkpoint import open_model, random_backbone, training_notes
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -37,7 +38,7 @@ def evaluate(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace) -> int:
     """Find an object in photographs; the status says whether all of them could be read."""
     supports = [photographs.split_pair(text) for text in options.support]
-    asked = _fit(options), options.fusion, options.overwrite, options.device
+    asked = _fit(options), _fusion(options), options.overwrite, options.device
     model = _opened(options.checkpoint)
     try:
         done = photographs.predict_files(model, supports, options.query, options.out, *asked)
@@ -93,11 +94,16 @@ def _plan(
     seeds = None if options.seeds is None else tuple(range(options.seeds))
     asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
     plan: dict[str, Any] = known | {k: value for k, value in asked.items() if value is not None}
-    config = protocol.ProtocolConfig(**plan, fusion=options.fusion, fit=fit)
+    config = protocol.ProtocolConfig(**plan, fusion=_fusion(options), fit=fit)
     if options.write_episodes:
         episodes = protocol.draw_episodes(dataset, config)
         print(f"wrote {write_episodes(options.write_episodes, dataset, episodes)}")
     return dataset, config, episodes
+
+
+def _fusion(options: argparse.Namespace) -> Fusion:
+    """Decide how several supports become one answer: as asked for, else as its recipe says."""
+    return options.fusion or training_notes(options.checkpoint).get("fusion") or "cross"
 
 
 def _fit(options: argparse.Namespace) -> Fit:
@@ -106,5 +112,5 @@ def _fit(options: argparse.Namespace) -> Fit:
     composed = find(options.data).composed if "data" in options else None
     side = options.side
     if side is None:
-        side = trained_side(options.checkpoint) or composed or 473
+        side = training_notes(options.checkpoint).get("side") or composed or 473
     return Fit(side, options.resize or ("native" if composed else "exact"))

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +24,7 @@ from scl.models.build import ModelConfig, build_model
 from scl.models.released import load_released
 
 PREFIX = "backbone."  # of the stored batch statistics
+NEEDED = {"model", "seed", "versions", "sha256"}  # keys of every record
 OWN_WEIGHTS = "efficientnet_lite0"  # the backbone whose weights are installed with the package
 
 
@@ -69,12 +71,14 @@ def save_checkpoint(
     seed: int,
     overwrite: bool = False,
     side: int | None = None,
+    notes: Mapping[str, object] | None = None,
 ) -> Path:
     """Write path.safetensors (the weights that learn) and path.json; returns the former.
 
     seed: the one the model was built with, from which a backbone without weights of its own is
     built again; side: pixels a side of the images that it was trained on, which its users take if
-    they name none. An existing checkpoint is kept unless overwrite=True.
+    they name none; notes: what else is known of its training, see training_notes. An existing
+    checkpoint is kept unless overwrite=True.
     """
     weights = Path(path).with_suffix(".safetensors")
     if weights.exists() and not overwrite:
@@ -86,6 +90,7 @@ def save_checkpoint(
         "versions": versions(),
         "sha256": _write({**model.trainable().state_dict(), **moving}, weights),
         **({} if side is None else {"side": side}),
+        **(notes or {}),
     }
     write_json(weights.with_suffix(".json"), record)
     return weights
@@ -99,7 +104,7 @@ def read_config(path: str | Path) -> ModelConfig:
 def _read_record(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if {"model", "seed", "versions", "sha256"} <= set(record):
+        if NEEDED <= set(record):
             return record
         raise ValueError("keys are missing")
     except (OSError, ValueError, TypeError) as error:
@@ -148,11 +153,16 @@ def random_backbone(path: str | Path) -> str | None:
     return config.backbone if config.weights is None and config.backbone != OWN_WEIGHTS else None
 
 
-def trained_side(path: str | Path) -> int | None:
-    """Tell the side in pixels of the images a checkpoint was trained on, if its record does."""
+def training_notes(path: str | Path) -> dict[str, Any]:
+    """Tell what a checkpoint's record says of its training; whatever an old one lacks is missing.
+
+    "side": pixels a side of its images; "recipe": its name; "as": "paper" or "released", where
+    the recipe has both forms; "fusion": how its answers under several supports become one.
+    """
     if not _is_ours(Path(path)):
-        return None
-    return _read_record(Path(path).with_suffix(".json")).get("side")
+        return {}
+    record = _read_record(Path(path).with_suffix(".json"))
+    return {name: value for name, value in record.items() if name not in NEEDED}
 
 
 def _is_ours(path: Path) -> bool:

@@ -102,6 +102,7 @@ PFENET = AugmentConfig(
     keep=0.85,
     retries=31,
 )
+PFENET_COCO = replace(PFENET, size=641, scale=(0.8, 1.25))
 
 # As released, for supports: stretched to a square of 1 to 1.5 times 321, mirrored, cropped anywhere
 # (whatever is left of the object). Queries are stretched to 321 x 321 and nothing else.

@@ -20,11 +20,11 @@ def train(options: argparse.Namespace) -> None:
     if options.config:
         if options.out is None:
             raise ValueError("a new run needs a folder: name it by --out")
-        recipe = read_recipe(options.config, [*options.set, *_flags(options)])
-    elif options.set or options.out or _flags(options):
+        recipe = read_recipe(options.config, [*options.set, *_flags(options)], options.reading)
+    elif options.set or options.out or options.reading or _flags(options):
         raise ValueError(
-            "--resume goes on with the run as it was started: leave out --out, --set, --root, "
-            "--fold, --seed and --steps"
+            "--resume goes on with the run as it was started: leave out --out, --as, --set, "
+            "--root, --fold, --seed and --steps"
         )
     folder = options.resume or options.out
     if recipe is not None and recipe.run.select == "novel":

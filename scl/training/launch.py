@@ -17,7 +17,7 @@ from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, load_episodes
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
-from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
+from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, PFENET_COCO
 from scl.training.pixels import (
     SHARE,
     EpisodeImages,
@@ -33,7 +33,12 @@ from scl.training.stream import TrainingEpisodes
 # Validation episodes that a GPU decodes together.
 AT_ONCE = 8
 # What happens to supports and to queries.
-AUGMENTS = {"pfenet": (PFENET, PFENET), "canet": (CANET, CANET_QUERY), "none": (NONE, NONE)}
+AUGMENTS = {
+    "pfenet": (PFENET, PFENET),
+    "pfenet-coco": (PFENET_COCO, PFENET_COCO),
+    "canet": (CANET, CANET_QUERY),
+    "none": (NONE, NONE),
+}
 
 
 def launch(
@@ -57,11 +62,11 @@ def launch(
         return run.train(progress)
 
 
-def with_steps(recipe: Recipe, images: int) -> Recipe:
-    """The recipe with its steps decided: so many epochs over so many images."""
+def with_steps(recipe: Recipe, epoch_length: int) -> Recipe:
+    """The recipe with its steps decided: so many epochs of so many episodes."""
     if recipe.run.epochs is None:
         return recipe
-    steps = recipe.run.epochs * math.ceil(images / recipe.train.batch)
+    steps = recipe.run.epochs * math.ceil(epoch_length / recipe.train.batch)
     return replace(recipe, train=replace(recipe.train, steps=steps))
 
 

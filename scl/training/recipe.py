@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from scl.datasets.registry import DataConfig
-from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1
+from scl.method.records import Fusion
+from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1, Rules
 from scl.models.build import ModelConfig, full_size
 from scl.training.trainer import TrainConfig
 
@@ -22,7 +23,10 @@ else:
 SHIPPED = files("scl.training") / "recipes"
 METHODS = {"scl": SELF_GUIDED, "baseline": V_S, "baseline+L1": V_S_L1}
 SELECTIONS = ("validation", "last", "novel")
-Section = TypeVar("Section", DataConfig, TrainConfig, "RunConfig")
+SECTIONS = ("model", "data", "train", "run", "test")
+READINGS = ("paper", "released")
+Reading = Literal["paper", "released"]
+Section = TypeVar("Section", DataConfig, TrainConfig, "RunConfig", "TestConfig")
 
 
 @dataclass(frozen=True)
@@ -57,36 +61,67 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class TestConfig:
+    """How the model is meant to be used; its checkpoints say so, and `evaluate` follows.
+
+    fusion: how several supports become one answer: "cross" (SCL, Eq. 17), the "average" of the
+    predictions (CANet), or of "vectors" and priors (PFENet).
+    """
+
+    __test__ = False  # no test, whatever pytest takes from the name
+
+    fusion: Fusion = "cross"
+
+    def __post_init__(self) -> None:
+        if self.fusion not in get_args(Fusion):
+            raise ValueError(f"test.fusion={self.fusion!r}: expected one of {get_args(Fusion)}")
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A whole run."""
+    """A whole run.
+
+    name: of the recipe; reading: whether it is followed as the "paper" has it or as the code was
+    "released" (None: it has one form only, or was written before there were two).
+    """
 
     model: ModelConfig = field(default_factory=full_size)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    name: str | None = None
+    reading: Reading | None = None
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        return {"recipe": values.pop("name"), "as": values.pop("reading"), **values}
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Recipe:
-        """The inverse of to_dict."""
+        """The inverse of to_dict; a run that was started by an older version has fewer values."""
+        values = dict(values)
+        name, reading = values.pop("recipe", None), values.pop("as", None)
+        if reading not in (None, *READINGS):
+            raise ValueError(f"recipe: as={reading!r}: expected one of {READINGS}")
         parts = _sections(values)
         return cls(
             ModelConfig.from_dict(parts["model"]),
             _filled(DataConfig, "data", parts["data"]),
             _filled(TrainConfig, "train", parts["train"]),
             _filled(RunConfig, "run", parts["run"]),
+            _filled(TestConfig, "test", parts["test"]),
+            name,
+            reading,
         )
 
 
-def _sections(values: Mapping) -> dict[str, dict]:
-    known = [f.name for f in fields(Recipe)]
-    strange = sorted(set(values) - set(known))
+def _sections(values: Mapping, place: str = "recipe") -> dict[str, dict]:
+    strange = sorted(set(values) - set(SECTIONS))
     if strange or not all(isinstance(v, Mapping) for v in values.values()):
-        raise ValueError(f"recipe: {strange or 'values'} outside of the sections {known}")
-    return {name: dict(values.get(name, {})) for name in known}
+        raise ValueError(f"{place}: {strange or 'values'} outside of the sections {list(SECTIONS)}")
+    return {name: dict(values.get(name, {})) for name in SECTIONS}
 
 
 def _filled(cls: type[Section], section: str, values: Mapping) -> Section:
@@ -101,36 +136,76 @@ def _filled(cls: type[Section], section: str, values: Mapping) -> Section:
         raise ValueError(f"recipe: [{section}] {error}") from None
 
 
-def read_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    source: str | Path, changes: Sequence[str] = (), reading: Reading | None = None
+) -> Recipe:
     """The recipe of a file, or of a shipped name, with changes such as "train.lr=0.01".
 
-    In [model], `method` is "scl", "baseline" (v_s alone) or "baseline+L1", `rules` the name of a
-    preset, and all else as in ModelConfig; what is left out is full size, as the paper has it.
+    In [model], `method` is "scl", "baseline" (v_s alone) or "baseline+L1"; `rules` the name of a
+    preset, or a table with `preset` and the rules that differ from it; and all else as in
+    ModelConfig. What is left out is full size, as the paper has it. The sections of a recipe are
+    the paper's settings; what the released code has instead stands in [released.model] and so on,
+    and takes their place by reading="released".
     """
-    values = _sections(_parse(_text(source), str(source)))
+    values = _parse(_text(source), str(source))
+    released = values.pop("released", None)
+    values = _sections(values)
+    if released is None:
+        if reading == "released":
+            raise ValueError(f"{source} has one form only, no [released] sections: leave out --as")
+        reading = None
+    else:
+        own = _sections(released, "recipe: [released]")  # a slip is seen in either reading
+        reading = reading or "paper"
+        if reading == "released":
+            for section in SECTIONS:
+                for name, value in own[section].items():
+                    _put(values, section, name, value)
     for change in changes:
-        place, _, text = change.partition("=")
-        section, _, name = place.strip().partition(".")
-        if section not in values or not name or not text:
-            raise ValueError(
-                f"{change!r}: expected SECTION.NAME=VALUE with a section of {list(values)}"
-            )
-        values[section][name] = _value(text.strip())
-        if (section, name) == ("train", "steps"):
-            values["run"].pop("epochs", None)  # a number of steps replaces one of epochs
-    return _recipe(values)
+        _put(values, *_change(change))
+    name = Path(source).name.removesuffix(".toml")
+    return replace(_recipe(values), name=name, reading=reading)
+
+
+def _change(text: str) -> tuple[str, str, object]:
+    """Section, name and value of SECTION.NAME=VALUE."""
+    place, _, value = text.partition("=")
+    section, _, name = place.strip().partition(".")
+    if section not in SECTIONS or not name or not value:
+        raise ValueError(
+            f"{text!r}: expected SECTION.NAME=VALUE with a section of {list(SECTIONS)}"
+        )
+    return section, name, _value(value.strip())
+
+
+def _put(values: dict[str, dict], section: str, name: str, value: object) -> None:
+    """Change a setting; a number of steps replaces one of epochs."""
+    values[section][name] = value
+    if (section, name) == ("train", "steps"):
+        values["run"].pop("epochs", None)
 
 
 def _recipe(values: dict[str, dict]) -> Recipe:
     model = values["model"]
-    method, rules = model.pop("method", "scl"), model.pop("rules", "paper")
-    for name, value, known in (("method", method, METHODS), ("rules", rules, PRESETS)):
-        if value not in known:
-            raise ValueError(f"recipe: model.{name}={value!r}: expected one of {list(known)}")
+    method, rules = model.pop("method", "scl"), _rules(model.pop("rules", "paper"))
+    if method not in METHODS:
+        raise ValueError(f"recipe: model.method={method!r}: expected one of {list(METHODS)}")
     # Sections checked before full_size, whose defaults depend on the head.
     ModelConfig.from_dict(model)
-    config = full_size(**{"guidance": METHODS[method], "rules": PRESETS[rules], **model})
+    config = full_size(**{"guidance": METHODS[method], "rules": rules, **model})
     return Recipe.from_dict({**values, "model": config.to_dict()})
+
+
+def _rules(asked: Any) -> Rules:
+    """A preset by its name, or a table: a preset (default: the paper's), and what differs."""
+    own = dict(asked) if isinstance(asked, Mapping) else {"preset": asked}
+    preset = own.pop("preset", "paper")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"recipe: model.rules={preset!r}: expected one of {list(PRESETS)}")
+    try:
+        return replace(PRESETS[preset], **own)
+    except TypeError as error:
+        raise ValueError(f"recipe: model.rules: {error}") from None
 
 
 def _text(source: str | Path) -> str:

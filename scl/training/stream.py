@@ -5,13 +5,13 @@ So it does not matter how many processes or workers share the list, or where a t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from scl.method.episode import EpisodeIndex, EpisodeSampler
 
-Order = Literal["image", "class"]
+Order = Literal["image", "class", "pair"]
 # Streams of random numbers that must not meet: what is drawn for an episode, the order of an
 # epoch, what augments an episode, and what drop-out takes away in a step.
 EPISODE, EPOCH, AUGMENT, STEP = range(4)
@@ -21,30 +21,32 @@ class TrainingEpisodes:
     """Episodes by their place 0, 1, 2, ...
 
     order: "image" goes once an epoch through all images, as queries, in a new order, and draws a
-    class among those an image shows (PFENet, CANet); "class" draws a class, then a query.
+    class among those an image shows (PFENet); "pair" goes once through all pairs of an image and a
+    class it shows (CANet as released); "class" draws a class, then a query.
     """
 
     def __init__(self, sampler: EpisodeSampler, seed: int = 0, order: Order = "image"):
-        if order not in ("image", "class"):
-            raise ValueError(f"order={order!r}: expected 'image' or 'class'")
+        if order not in get_args(Order):
+            raise ValueError(f"order={order!r}: expected one of {get_args(Order)}")
         self.sampler, self.seed, self.order = sampler, seed, order
-        by_image: dict[frozenset, list[int]] = {}
+        queries: dict[frozenset | int, list[int]] = {}  # those that share one place of an epoch
         for item in sorted(int(i) for items in sampler.items.values() for i in items):
-            by_image.setdefault(sampler.dataset.sources(item), []).append(item)
-        self._images = list(by_image.values())
+            key = item if order == "pair" else sampler.dataset.sources(item)
+            queries.setdefault(key, []).append(item)
+        self._queries = list(queries.values())
         self._epoch: tuple[int, np.ndarray] | None = None
 
     @property
     def epoch_length(self) -> int:
-        """Images, so episodes of an epoch."""
-        return len(self._images)
+        """Episodes of an epoch: images, or pairs of an image and a class."""
+        return len(self._queries)
 
     def __getitem__(self, place: int) -> EpisodeIndex:
         generator = np.random.default_rng((self.seed, EPISODE, place))
         if self.order == "class":
             return self.sampler.draw(generator)
         epoch, within = divmod(place, self.epoch_length)
-        items = self._images[self._order_of(epoch)[within]]
+        items = self._queries[self._order_of(epoch)[within]]
         return self.sampler.around(items[generator.integers(len(items))], generator)
 
     def _order_of(self, epoch: int) -> np.ndarray:

@@ -617,6 +617,20 @@ def test_evaluate_writes_the_record_and_prints_it(head, cups, tmp_path, capsys):
     assert (plan["shots"], plan["seeds"]) == (2, [0, 1])
 
 
+def test_evaluate_fuses_as_the_recipe_of_the_checkpoint_says(head, cups, tmp_path):
+    config, few = ModelConfig(d=8), ["--shots", 2, "--episodes", 2, "--seeds", 1]
+    noted = tmp_path / "noted"
+    save_checkpoint(build_model(config, 3), config, noted, 3, side=64, notes={"fusion": "vectors"})
+
+    def fused(checkpoint, name, *more):
+        assert run(*evaluation(checkpoint, cups, tmp_path / name, *few, *more)) == 0
+        return record_of(tmp_path / name)["evaluated"]["protocol"]["fusion"]
+
+    assert fused(noted, "a.json") == "vectors"
+    assert fused(noted, "b.json", "--fusion", "average") == "average"
+    assert fused(head, "c.json") == "cross"  # a record that says nothing of it
+
+
 def test_evaluate_replays_what_it_wrote_down(head, cups, tmp_path, capsys):
     listed, first, again = (tmp_path / name for name in ("e.json", "a.json", "b.json"))
     assert run(*evaluation(head, cups, first, "--write-episodes", listed)) == 0

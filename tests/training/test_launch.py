@@ -1,6 +1,7 @@
 """python -m scl train: started, killed, resumed, shared by two processes."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from scl.__main__ import main
 from scl.datasets.registry import open_data
 from scl.device import Workers
 from scl.method.episode import EpisodeSampler
+from scl.models.checkpoint import training_notes
 from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
-from scl.training.recipe import read_recipe
+from scl.training.recipe import SHIPPED, read_recipe
+from scl.training.run import resumed
 from scl.training.stream import TrainingEpisodes
 from tests.helpers.kill_training import ROOT, paint_photos, trial
 
@@ -98,6 +101,24 @@ def test_selecting_on_novel_classes_is_said_aloud(photos, tmp_path, capsys):
     changes = ["run.select=novel", "run.validate_every=1", "run.validate_episodes=2"]
     assert main(arguments(photos, tmp_path / "run", *changes, steps=1)) == 0
     assert "warning" in capsys.readouterr().err
+
+
+def test_the_command_follows_the_paper_or_the_released_code(photos, tmp_path, capsys):
+    """A small recipe of one's own with both forms; the folder of the run says which it was."""
+    text = (SHIPPED / "toyshop-small.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text + '\n[released.model]\nrules = "released_canet"\ninit = "normal"\n')
+    for place, (given, said) in enumerate([("", "paper"), ("paper",) * 2, ("released",) * 2]):
+        out = tmp_path / f"run{place}"
+        words = arguments(photos, out, steps=1)
+        words[words.index("--config") + 1] = str(own)
+        assert main([*words, *(["--as", given] if given else [])]) == 0
+        assert json.loads((out / "recipe.json").read_text())["as"] == said
+        assert training_notes(out / "last")["as"] == said
+        statistics = "batch" if said == "released" else "frozen"
+        assert resumed(out).model.rules.statistics == statistics
+    assert main([*arguments(photos, tmp_path / "one", steps=1), "--as", "released"]) == 1
+    assert "leave out --as" in capsys.readouterr().err and not (tmp_path / "one").exists()
 
 
 def test_the_shipped_recipes_are_listed(capsys):
@@ -197,7 +218,13 @@ def test_a_refused_start_leaves_the_folder_free(photos, tmp_path, capsys):
 
 def test_resume_refuses_what_it_would_not_hear(photos, tmp_path, capsys):
     assert main(arguments(photos, tmp_path / "run", steps=1)) == 0
-    for extra in (["--set", "train.lr=1"], ["--steps", "9"], ["--fold", "1"], ["--out", "x"]):
+    for extra in (
+        ["--set", "train.lr=1"],
+        ["--steps", "9"],
+        ["--fold", "1"],
+        ["--as", "paper"],
+        ["--out", "x"],
+    ):
         assert main(["train", "--resume", str(tmp_path / "run"), *extra]) == 1
         assert "leave out" in capsys.readouterr().err
 

@@ -13,10 +13,12 @@ import torch
 
 from scl.device import Workers
 from scl.method.episode import EpisodeSampler, load_episodes
+from scl.method.rules import PRESETS, Rules
 from scl.models.build import ModelConfig, build_model
-from scl.models.checkpoint import load_checkpoint
-from scl.training.recipe import Recipe, RunConfig, read_recipe, recipes
-from scl.training.run import LOG, STATE, Run, resumed, start
+from scl.models.checkpoint import load_checkpoint, training_notes
+from scl.training.launch import AUGMENTS
+from scl.training.recipe import READINGS, Recipe, RunConfig, TestConfig, read_recipe, recipes
+from scl.training.run import LOG, RECIPE, STATE, Run, resumed, start
 from scl.training.stream import TrainingEpisodes
 from scl.training.trainer import TrainConfig, Trainer
 from tests.helpers.models import TinyBackbone
@@ -212,7 +214,113 @@ def test_the_papers_settings():
         plan = read_recipe(f"pascal-{name}")
         assert (plan.model.d, plan.train.batch, plan.run.epochs) == (256, 4, 200)
         assert (plan.train.lr, plan.train.weight_decay) == (rate, decay)
-        assert plan.model.rules == type(plan.model.rules)()
+        inner = 1.0 if name == "scl-pfenet" else 0.0  # PFENet's own weight: the baseline's settings
+        assert plan.model.rules == Rules(auxiliary_loss=inner)
+
+
+BOTH = [name for name in recipes() if not name.startswith("toyshop")]
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_recipe_is_followed_as_the_paper_or_as_released(name):
+    paper, released = (read_recipe(name, reading=reading) for reading in ("paper", "released"))
+    assert read_recipe(name) == paper and (paper.reading, released.reading) == READINGS
+    head = name.rpartition("-")[2]
+    assert released.model.rules == PRESETS[f"released_{head}"]
+    assert released.model.rules.statistics == "batch" != paper.model.rules.statistics
+    assert released.train.lr == pytest.approx((80 if "coco" in name else 10) * paper.train.lr)
+    assert replace(released.train, lr=1, batch=1) == replace(paper.train, lr=1, batch=1)
+    assert released.test == paper.test and released.run.select == "novel"
+
+
+@pytest.mark.parametrize("name", ["coco-pfenet", "coco-scl-pfenet"])
+def test_coco_as_released(name):
+    paper, released = (read_recipe(name, reading=reading) for reading in READINGS)
+    for plan, side, scale in ((paper, 473, (0.9, 1.1)), (released, 641, (0.8, 1.25))):
+        assert plan.data.side == side
+        assert [a.scale for a in AUGMENTS[plan.data.augment]] == [scale, scale]
+    assert (released.train.batch, released.train.lr, released.run.epochs) == (32, 0.2, 50)
+
+
+def test_canet_as_released():
+    for name, dropout, epochs in (("canet", 0.7, 200), ("scl-canet", 0.9, 150)):
+        paper, released = (read_recipe(f"pascal-{name}", reading=r) for r in READINGS)
+        assert (paper.model.history_dropout, paper.model.init) == (0.7, "torch")
+        assert (released.model.history_dropout, released.model.init) == (dropout, "normal")
+        assert (paper.data.order, released.data.order) == ("image", "pair")
+        assert (paper.run.epochs, released.run.epochs) == (200, epochs)
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("reading", READINGS)
+def test_pfenets_intermediate_supervision_is_trained(name, reading):
+    plan = read_recipe(name, reading=reading)
+    model = build_model(replace(plan.model, weights=None, backbone="efficientnet_lite0"))
+    inner = getattr(model.head, "inner", ())
+    assert len(inner) == (4 if name.endswith("pfenet") else 0)
+    assert plan.model.rules.auxiliary_loss == (1.0 if len(inner) else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fusion"),
+    [("pascal-pfenet", "vectors"), ("coco-pfenet", "vectors"), ("pascal-canet", "average")]
+    + [(name, "cross") for name in BOTH if "scl" in name],
+)
+def test_each_recipe_has_its_own_fusion(recipe, fusion):
+    assert read_recipe(recipe).test.fusion == fusion
+
+
+def test_a_recipe_with_one_form_is_not_as_released():
+    assert read_recipe("toyshop-small").reading is None
+    assert read_recipe("toyshop-small", reading="paper").reading is None
+    with pytest.raises(ValueError, match="leave out --as"):
+        read_recipe("toyshop-small", reading="released")
+
+
+def test_changes_come_after_the_reading(tmp_path):
+    plan = read_recipe("pascal-scl-canet", ["train.lr=0.5", "train.steps=9"], "released")
+    assert (plan.train.lr, plan.train.steps, plan.run.epochs) == (0.5, 9, None)
+    path = tmp_path / "mine.toml"
+    path.write_text("[run]\nepochs = 3\n[released.train]\nsteps = 5\n")
+    plan = read_recipe(path, reading="released")
+    assert (plan.name, plan.train.steps, plan.run.epochs) == ("mine", 5, None)
+    assert read_recipe(path).run.epochs == 3
+    path.write_text("[released.tarin]\nsteps = 5\n")
+    with pytest.raises(ValueError, match="tarin"):
+        read_recipe(path)
+
+
+def test_rules_are_a_preset_or_what_differs_from_one():
+    plan = read_recipe("pascal-scl-pfenet", ["model.rules={preset='released_canet', epsilon=0.1}"])
+    assert plan.model.rules == replace(PRESETS["released_canet"], epsilon=0.1)
+    plan = read_recipe("pascal-scl-pfenet", ["model.rules={epsilon=0.1}"])
+    assert plan.model.rules == Rules(epsilon=0.1)
+
+
+def test_run_and_checkpoint_say_how_the_recipe_was_followed(tmp_path):
+    plan = recipe(name="pascal-pfenet", reading="released", test=TestConfig("vectors"))
+    start(tmp_path, plan)
+    stored = json.loads((tmp_path / RECIPE).read_text())
+    assert (stored["recipe"], stored["as"]) == ("pascal-pfenet", "released")
+    assert resumed(tmp_path) == plan
+    run_in(tmp_path, plan).train(progress=False)
+    notes = training_notes(tmp_path / "last")
+    said = {"recipe": "pascal-pfenet", "as": "released", "fusion": "vectors", "side": 473}
+    assert notes == said
+
+
+def test_a_run_of_an_older_version_is_read(tmp_path):
+    plan = recipe()
+    start(tmp_path, plan)
+    stored = json.loads((tmp_path / RECIPE).read_text())
+    for name in ("recipe", "as", "test"):
+        del stored[name]
+    del stored["model"]["init"]
+    (tmp_path / RECIPE).write_text(json.dumps(stored))
+    assert resumed(tmp_path) == plan and plan.reading is None
+    (tmp_path / RECIPE).write_text(json.dumps({**stored, "as": "told"}))
+    with pytest.raises(ValueError, match="as='told'"):
+        resumed(tmp_path)
 
 
 def test_changes_override_a_recipe():
@@ -235,6 +343,12 @@ def test_changes_override_a_recipe():
         ("run.select=best", "'validation'"),
         ("run.validate_every=0", "at least 1"),
         ("train.schedule=cosine", "one-cycle"),
+        ("test.fusion=sum", "'vectors'"),
+        ("model.init=zero", "'normal'"),
+        ("model.rules={preset='mine'}", "'paper'"),
+        ("model.rules={epsilom=0.1}", "epsilom"),
+        ("model.rules=5", "'paper'"),
+        ("model.rules=[5]", "'paper'"),
     ],
 )
 def test_a_change_that_cannot_be_is_refused(change, said):
@@ -254,7 +368,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path):
 # ----------------------------------------------------------------- episodes
 
 
-@pytest.mark.parametrize("order", ["image", "class"])
+@pytest.mark.parametrize("order", ["image", "class", "pair"])
 def test_an_episode_depends_on_seed_and_place_alone(order):
     sampler = EpisodeSampler(Squares())
     one, other = (TrainingEpisodes(sampler, 5, order) for _ in range(2))
@@ -266,6 +380,23 @@ def test_an_episode_depends_on_seed_and_place_alone(order):
 def test_an_epoch_queries_every_image_once():
     episodes = TrainingEpisodes(EpisodeSampler(Squares()), 0)
     for epoch in range(3):
+        places = range(30 * epoch, 30 * (epoch + 1))
+        assert sorted(episodes[p].query for p in places) == list(range(30))
+
+
+class TwoInOne(Squares):
+    """Squares where every image shows two classes: items 2 i and 2 i + 1 are of image i."""
+
+    def sources(self, index):
+        return frozenset((index // 2,))
+
+
+def test_an_epoch_counts_images_or_pairs():
+    sampler = EpisodeSampler(TwoInOne())
+    assert TrainingEpisodes(sampler, 0, "image").epoch_length == 15
+    episodes = TrainingEpisodes(sampler, 0, "pair")
+    assert episodes.epoch_length == 30
+    for epoch in range(2):
         places = range(30 * epoch, 30 * (epoch + 1))
         assert sorted(episodes[p].query for p in places) == list(range(30))
 
