@@ -171,6 +171,7 @@ def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) ->
         ("pascal-scl-pfenet-f0-5shot", {}, "shots"),
         ("pascal-scl-pfenet-f0-1shot", {"episodes": 40}, "episodes"),
         ("pascal-scl-pfenet-f0-1shot", {"fusion": "average"}, "fusion"),
+        ("pascal-scl-pfenet-f0-1shot", {"fusion": "vectors"}, "fusion"),
     ],
 )
 def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path, of, protocol, said):
@@ -181,17 +182,50 @@ def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path, of, protoc
         own_scores(1, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "fusion"),
+    [
+        ("pascal-canet", "average"),
+        ("pascal-scl-canet", "cross"),
+        ("pascal-pfenet", "vectors"),
+        ("pascal-scl-pfenet", "cross"),
+        ("coco-pfenet", "vectors"),
+        ("coco-scl-pfenet", "cross"),
+    ],
+)
+def test_five_shots_are_fused_as_the_row_has_it(tmp_path, name, fusion):
+    (tmp_path / "benchmarks").mkdir()
+    path = tmp_path / "benchmarks" / f"{name}-f0-5shot.json"
+    for other in ("cross", "average", "vectors"):
+        path.write_text(json.dumps(evaluation(path.stem, fusion=other)))
+        table = 2 if name.startswith("coco") else 1
+        if other == fusion:
+            assert own_scores(table, tmp_path)["here, 5-shot"]
+        else:
+            with pytest.raises(ValueError, match="fusion"):
+                own_scores(table, tmp_path)
+
+
+def test_one_support_leaves_nothing_to_fuse(tmp_path):
+    """Evaluations of one shot said "cross" of every model before recipes had their own."""
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("pascal-canet", "pascal-pfenet"):
+        path = tmp_path / "benchmarks" / f"{name}-f0-1shot.json"
+        path.write_text(json.dumps(evaluation(path.stem)))
+    assert len(own_scores(1, tmp_path)["here, 1-shot"]) == 2
+
+
 def test_our_evaluations_stand_beside_the_published_rows(tmp_path):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
 
-    def put(name, miou, fb_iou=0.5):
-        (folder / f"{name}.json").write_text(json.dumps(evaluation(name, miou, fb_iou)))
+    def put(name, miou, fb_iou=0.5, **protocol):
+        (folder / f"{name}.json").write_text(json.dumps(evaluation(name, miou, fb_iou, **protocol)))
 
     assert not any(own_scores(1, tmp_path).values())
     for fold in range(4):
         put(f"pascal-scl-pfenet-f{fold}-1shot", 0.6 + fold / 100, 0.7)
-    put("pascal-canet-f2-5shot", 0.5)
+    put("pascal-canet-f2-5shot", 0.5, fusion="average")
     put("coco-pfenet-f0-1shot", 0.3)
     put("notes", 0.9)
     scl, canet = ("ours-SCL (PFENet)", "resnet50"), ("CANet", "resnet50")
