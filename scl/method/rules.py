@@ -79,8 +79,8 @@ class Rules:
                      (CANet's test).
     loss_size        losses.segmentation_loss: the paper's h x w are the "feature" map's; the
                      released code compares at "image" size.
-    auxiliary_loss   SCL.sum_losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in the
-                     released code.
+    auxiliary_loss   SCL.sum_losses: weight of PFENet's inner classifiers; 0 in Eq. 14, 1 in PFENet
+                     itself (so in its recipes, Section 5.1) and in the released code.
     statistics       SCL.train: in training, the batch normalisation of the backbone keeps its
                      "frozen" statistics, or takes those of the "batch" (released).
     """

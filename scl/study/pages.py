@@ -20,6 +20,7 @@ from scl.study.paper_tables import (
 )
 from scl.study.published import ABLATIONS, TABLES, references
 from scl.study.scores import stored
+from scl.study.settings import settings_table
 from scl.study.tables import (
     NAMES,
     five_shot_table,
@@ -63,6 +64,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "flops": partial(flop_table, results),
         "costs": partial(cost_table, results),
         "rules": rules_table,
+        "settings": settings_table,
         "gpu": partial(gpu_line, results),
         "gpu training": partial(training_table, results),
         "gpu answers": partial(agreement_table, results),
