@@ -48,8 +48,8 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def count_waits(work: Callable[[], object], device: torch.device) -> int | None:
-    """How often torch makes the program wait for the GPU while it does `work`."""
+def count_waits(work: Callable[[], object], device: torch.device, times: int = 1) -> int | None:
+    """How often torch makes the program wait for the GPU while it does `work` so many times."""
     if device.type != "cuda":
         return None
     finish(device)
@@ -57,7 +57,8 @@ def count_waits(work: Callable[[], object], device: torch.device) -> int | None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            work()
+            for _ in range(times):
+                work()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return sum("synchroniz" in str(w.message) for w in caught)

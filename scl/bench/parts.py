@@ -25,8 +25,9 @@ from scl.bench.plain import plain_episode
 from scl.datasets.bank import FeatureBank
 from scl.datasets.fit import Letterbox
 from scl.datasets.pascal import Pascal5i
+from scl.datasets.registry import Keep
 from scl.datasets.toyshop import ToyshopSet
-from scl.device import Workers, autocast, tuned
+from scl.device import Precision, Workers, autocast, tuned
 from scl.evaluation.evaluate import Result, evaluate
 from scl.evaluation.intervals import score_with_interval
 from scl.evaluation.protocol import ready
@@ -138,8 +139,10 @@ def halves(bench: Bench, head: str) -> dict[str, object]:
     novel = range(10, 15)
     toys = ToyshopSet(Atlas.load(), tuple(novel), 8 if bench.sizes.steps else 50, seed=1)
     episodes = EpisodeSampler(toys).fixed(bench.sizes.episodes, 0)
-    banks, results = {}, []
-    for precision in ("float32", "bfloat16"):
+    banks: dict[Precision, FeatureBank] = {}
+    both: tuple[Precision, ...] = "float32", "bfloat16"
+    results = []
+    for precision in both:
         with tf32(False), autocast(bench.device, precision):
             banks[precision] = FeatureBank(model, toys, device=bench.device)
             found = evaluate(model, banks[precision], episodes, precision=precision)
@@ -156,7 +159,7 @@ def halves(bench: Bench, head: str) -> dict[str, object]:
 
 
 @torch.no_grad()
-def agreement(model: SCL, banks: dict[str, FeatureBank], episodes: list) -> float:
+def agreement(model: SCL, banks: dict[Precision, FeatureBank], episodes: list) -> float:
     """The share of pixels that both precisions call the same."""
     same = []
     for start in range(0, len(episodes), 10):
@@ -213,12 +216,13 @@ def recipe_of(name: str, bench: Bench, batch: int) -> Recipe:
     )
 
 
-# How a step is taken; the last is what `scl train` does on CUDA.
-MODES = {
-    "float32, as released": {"precision": "float32", "last": False, "graph": False},
-    "bfloat16": {"precision": "bfloat16", "last": False, "graph": False},
-    "bfloat16, channels last": {"precision": "bfloat16", "last": True, "graph": False},
-    "bfloat16, channels last, CUDA graph": {"precision": "bfloat16", "last": True, "graph": True},
+# How a step is taken: its numbers, whether with channels last, whether as a CUDA graph. The last
+# is what `scl train` does on CUDA.
+MODES: dict[str, tuple[Precision, bool, bool]] = {
+    "float32, as released": ("float32", False, False),
+    "bfloat16": ("bfloat16", False, False),
+    "bfloat16, channels last": ("bfloat16", True, False),
+    "bfloat16, channels last, CUDA graph": ("bfloat16", True, True),
 }
 
 
@@ -229,18 +233,17 @@ def training(bench: Bench) -> None:
             plan = recipe_of(name, bench, batch)
             for mode in MODES:
                 bare_step(bench, plan, name, mode)
-            sources = ("device", "loader") if "scl" in name or batch == 4 else ()
-            for source in sources:
-                real_steps(bench, plan, name, source)
+            if "scl" in name or batch == 4:
+                real_steps(bench, plan, name, "device")
+                real_steps(bench, plan, name, "loader")
 
 
 def trainer_of(bench: Bench, plan: Recipe, mode: str) -> Trainer:
     """A trainer of a new model; on the CPU every mode but float32 means bfloat16."""
-    how = MODES[mode]
+    precision, last, graph = MODES[mode]
     model = build_model(plan.model, 0)
-    config = replace(plan.train, precision=how["precision"])
-    trainer = Trainer(model, config, bench.device, graph=bool(how["graph"]))
-    if not how["last"]:
+    trainer = Trainer(model, replace(plan.train, precision=precision), bench.device, graph)
+    if not last:
         model.to(memory_format=torch.contiguous_format)
     return trainer
 
@@ -259,7 +262,7 @@ def bare_step(bench: Bench, plan: Recipe, name: str, mode: str) -> None:
     bench.add({**row, "steps_per_second": round(speed, 2), "peak_gib": peak_gib(bench.device)})
 
 
-def real_steps(bench: Bench, plan: Recipe, name: str, source: str) -> None:
+def real_steps(bench: Bench, plan: Recipe, name: str, source: Keep) -> None:
     """Time steps as `scl train` takes them, on images kept on the device or through the loader."""
     forget_peak(bench.device)
     mode = list(MODES)[-1]
@@ -278,7 +281,7 @@ def real_steps(bench: Bench, plan: Recipe, name: str, source: str) -> None:
     row |= {"steps_per_second": round(speed, 2), "peak_gib": peak_gib(bench.device)}
     bench.add(row)
     if source == "device":
-        waits = count_waits(lambda: [step() for _ in range(20)], bench.device)
+        waits = count_waits(step, bench.device, 20)
         bench.add({**row, "waits_in_20_steps": waits, "trace": trace(step, bench.device, 10)})
 
 
@@ -317,7 +320,7 @@ def using(bench: Bench) -> None:
         bench.add(row)
 
 
-def episodes_a_second(bench: Bench, work: Callable, batch: int, precision: str) -> float:
+def episodes_a_second(bench: Bench, work: Callable, batch: int, precision: Precision) -> float:
     """Episodes a second in a precision."""
 
     def timed() -> None:
@@ -342,14 +345,12 @@ def shares(bench: Bench, model: SCL, images: torch.Tensor, masks: torch.Tensor) 
         model.segment(support, images[:, 0])
 
     batch = len(images)
-    found = {
+    found: dict[str, float | None] = {
         "encoder alone": episodes_a_second(bench, encode, batch, "bfloat16"),
         "further queries": episodes_a_second(bench, segment, batch, "bfloat16"),
     }
     with autocast(bench.device, "bfloat16"):
-        found["waits_in_5_query_batches"] = count_waits(
-            lambda: [segment() for _ in range(5)], bench.device
-        )
+        found["waits_in_5_query_batches"] = count_waits(segment, bench.device, 5)
     return found
 
 
@@ -424,15 +425,9 @@ def course_grid(bench: Bench) -> None:
     seconds = time.perf_counter() - start
     episodes = EpisodeSampler(novel.dataset, 1, made.split.novel).fixed(budget.one_shot, 0)
     result = evaluate(model, novel.to(bench.device), episodes)["cross"]
-    bench.add(
-        {
-            "steps": len(history),
-            "seconds": round(seconds, 1),
-            "seconds_of_features": round(features, 1),
-            **percent("miou", result),
-            **stored_score(experiment),
-        }
-    )
+    spent = {"seconds": round(seconds, 1), "seconds_of_features": round(features, 1)}
+    found = {**percent("miou", result), **stored_score(experiment)}
+    bench.add({"steps": len(history), **spent, **found})
 
 
 def percent(name: str, result: Result) -> dict[str, object]:
@@ -463,8 +458,7 @@ def pascal(bench: Bench) -> None:
         return
     fit, start = Letterbox(bench.sizes.voc), time.perf_counter()
     config = ModelConfig(d=32, dropout=0.3, rates=(2, 4, 6))
-    model = build_model(config, 0)
-    model.to(bench.device)
+    model = build_model(config, 0).to(bench.device)
     sets = [
         Pascal5i(bench.pascal, 0, split, transform=fit, protocol="val-only")
         for split in ("train", "novel")
@@ -477,14 +471,6 @@ def pascal(bench: Bench) -> None:
     seconds = time.perf_counter() - start
     episodes = EpisodeSampler(sets[1]).fixed(min(3 * bench.sizes.episodes, 600), 0)
     result = evaluate(model, banks[1], episodes)["cross"]
-    bench.add(
-        {
-            "fold": 0,
-            "steps": plan.steps,
-            "seconds_of_features": round(features, 1),
-            "seconds": round(seconds, 1),
-            **percent("miou", result),
-            "fb_iou": round(100 * result.fb_iou, 1),
-            "episodes": len(episodes),
-        }
-    )
+    spent = {"seconds_of_features": round(features, 1), "seconds": round(seconds, 1)}
+    found = {**percent("miou", result), "fb_iou": round(100 * result.fb_iou, 1)}
+    bench.add({"fold": 0, "steps": plan.steps, **spent, **found, "episodes": len(episodes)})

@@ -17,8 +17,10 @@ from scl.datasets.bank import FeatureBank, take_maps
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.overlay import grow
 from scl.method.episode import Episodes
+from scl.method.records import Prediction, expect
 from scl.method.scl import SCL, SelfGuide
 from scl.method.vectors import cosine_map, masked_gap, shrink_mask
+from scl.training.trainer import EpisodeLosses
 
 
 class Cut(NamedTuple):
@@ -172,7 +174,7 @@ class Guided(NamedTuple):
     @property
     def probability(self) -> np.ndarray:
         """P_s1 of Eq. 3, foreground: [N, h, w] in 0..1."""
-        return self.guide.first.logits.softmax(dim=1)[:, 1].cpu().numpy()
+        return expect(Prediction, self.guide.first).logits.softmax(dim=1)[:, 1].cpu().numpy()
 
 
 @torch.no_grad()
@@ -200,7 +202,7 @@ def one_of_each_class(dataset: ToyshopSet, items: Sequence[int], count: int) -> 
 def gradient_norms(model: SCL, batch: Episodes) -> dict[str, dict[str, float]]:
     """Measure, {loss: {part of the head: length}}, the gradient that a loss sends to a part."""
     model.train()
-    losses = _losses(model, batch)
+    losses = EpisodeLosses(model)(batch)
     model.eval()
     parts = {n: list(p.parameters()) for n, p in model.head.named_children()}
     return {
@@ -208,10 +210,6 @@ def gradient_norms(model: SCL, batch: Episodes) -> dict[str, dict[str, float]]:
         for loss in ("s1", "s2", "q")
         if loss in losses
     }
-
-
-def _losses(model: SCL, batch: Episodes) -> dict[str, Tensor]:
-    return model.losses(*batch.one_shot()[:4])
 
 
 def _length(loss: Tensor, inputs: Sequence[Tensor]) -> float:
@@ -225,8 +223,9 @@ def gradient_maps(model: SCL, batch: Episodes) -> dict[str, tuple[Tensor, Tensor
     The pull is the length of the gradient in a cell, two maps [h, w]. CANet-style head.
     """
     kept: list[Tensor] = []
-    hook = model.head.dropout.register_forward_hook(lambda *call: kept.append(call[2]))
-    losses = _losses(model, batch)
+    dropout = model.head.get_submodule("dropout")
+    hook = dropout.register_forward_hook(lambda *call: kept.append(call[2]))
+    losses = EpisodeLosses(model)(batch)
     hook.remove()
 
     def pull(loss: Tensor, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels, interval, resample
+from scl.method.records import expect
 from scl.method.scl import SCL, Support
 
 SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
@@ -111,7 +112,7 @@ def spoiled_batch(
 ) -> Episodes:
     """Make a batch whose first supports have spoiled masks, for heads without a prior (CANet)."""
     batch = bank.batch(episodes)
-    masks = batch.support_masks.clone()
+    masks = expect(Tensor, batch.support_masks).clone()
     for row, episode in enumerate(episodes):
         masks[row, 0] = torch.from_numpy(spoil_item(dataset, episode.supports[0], kind, generator))
     return batch._replace(support_masks=masks)

@@ -180,7 +180,7 @@ class Pascal5i(ItemSet):
         wanted = wanted_classes(split, len(classes), fold, held_out, "contiguous")
         self.tree = tree = find_tree(root)
         self._own = tree.own_masks()
-        where = str(tree.list_file("val"))
+        where: object = tree.list_file("val")
         if protocol == "val-only":
             if split == "validation" and not held_out:
                 raise ValueError(
@@ -188,7 +188,7 @@ class Pascal5i(ItemSet):
                     "to choose settings by: hold base classes out (held_out=3)"
                 )
             listed = "val" if split in ("novel", "test") else f"base_only_fold{fold}"
-            where = str(tree.list_file(listed))
+            where = tree.list_file(listed)
             names = dict.fromkeys(tree.names(listed), where)
         elif split == "train":
             names = training_names(tree)

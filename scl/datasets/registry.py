@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # the table is read without importing what it names
     from scl.datasets.files import Transform
     from scl.method.episode import Dataset
 
+Keep = Literal["auto", "device", "memory", "loader"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -34,7 +36,7 @@ class DataConfig:
     side: int = 473
     augment: str = "pfenet"
     order: Literal["image", "class"] = "image"
-    keep: Literal["auto", "device", "memory", "loader"] = "auto"
+    keep: Keep = "auto"
     canvas: int | None = None
     workers: int = 2
     held_out: int = 0

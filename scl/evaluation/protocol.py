@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -33,8 +33,10 @@ from scl.method.contracts import Method
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels
-from scl.method.records import Fusion, Support
+from scl.method.records import Fusion, Support, expect
 from scl.models.checkpoint import weights_digest
+
+Kept = TypeVar("Kept", bound=Method)
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def read_episode(dataset: Dataset, index: EpisodeIndex, fit: Fit) -> Episodes:
     supports = [fit.to_network(*dataset[i]) for i in index.supports]
     image, truth = dataset[index.query]
     images, masks = zip(*((image[None], mask[None]) for image, mask in supports), strict=True)
-    query, truth = fit.to_network(image)[0][None], torch.from_numpy(np.array(truth))[None]
-    return Episodes(images, masks, query, truth, torch.tensor([index.label]))
+    query, full = fit.to_network(image)[0][None], torch.from_numpy(np.array(truth))[None]
+    return Episodes(images, masks, query, full, torch.tensor([index.label]))
 
 
 @torch.inference_mode()
@@ -124,12 +126,14 @@ def count_episodes(
     model: Method, episodes: Sequence[Episodes], config: ProtocolConfig, device: torch.device
 ) -> list[list[int]]:
     """Count the pixels of each episode; those of one size go through the model together."""
-    shapes = {(*(x.shape for x in e.support), e.query.shape) for e in episodes}
+    supports = [expect(tuple, e.support) for e in episodes]
+    images = [expect(Tensor, e.query) for e in episodes]
+    shapes = {(*(x.shape for x in s), q.shape) for s, q in zip(supports, images, strict=True)}
     if len(shapes) > 1:
         return [row for e in episodes for row in count_episodes(model, [e], config, device)]
-    images = [torch.cat(column) for column in zip(*(e.support for e in episodes), strict=True)]
+    shown = [torch.cat(column) for column in zip(*supports, strict=True)]
     masks = [torch.cat(column) for column in zip(*(e.support_masks for e in episodes), strict=True)]
-    support, queries = show(model, images, masks), torch.cat([e.query for e in episodes])
+    support, queries = show(model, shown, masks), torch.cat(images)
     truths = [send(e.query_masks, device) for e in episodes]
     sizes = [(truth.shape[1], truth.shape[2]) for truth in truths]
     rows = []
@@ -175,7 +179,7 @@ def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
             yield waiting.popleft().result()
 
 
-def ready(model: Method, device: torch.device) -> Method:
+def ready(model: Kept, device: torch.device) -> Kept:
     """Move the model to a device, in evaluation mode; channels-last on CUDA."""
     model.to(device).eval()
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model

@@ -47,11 +47,11 @@ class Backbone(Protocol):
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute high-level maps [N, c, h, w] of mid-level maps, under a mask [N, h, w]."""
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """List what is stored beside the parameters, as every torch module does."""
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
-        """Take stored weights, as every torch module does."""
+    # What every torch module has.
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
 
 
 class Head(nn.Module, ABC):

@@ -21,8 +21,11 @@ class Dataset(Protocol):
     the material the item is made of. Two items that share material never meet in an episode.
     """
 
-    classes: tuple[str, ...]
-    labels: Sequence[int]
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> Sequence[int]: ...
 
     def sources(self, index: int) -> frozenset:
         """Name the photographs or rendered views behind an item."""

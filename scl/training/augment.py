@@ -269,7 +269,7 @@ def _shown(matrix, column, row):
 
 @torch.no_grad()
 def apply(
-    images: Tensor, masks: Tensor, sizes: Tensor, transforms: Sequence[Transform]
+    images: Tensor, masks: Tensor, sizes: Tensor | np.ndarray, transforms: Sequence[Transform]
 ) -> tuple[Tensor, Tensor]:
     """Do to N samples what was drawn for them, on the device they are on.
 
@@ -287,7 +287,7 @@ def apply(
     # Beyond the outermost pixel's centre its colour goes on: the canvas's padding never shows.
     x, y = torch.minimum(x.clamp(min=0), width - 1), torch.minimum(y.clamp(min=0), height - 1)
     pictures = _blur(_bilinear(images, x, y), [t.blur for t in transforms]) / 255
-    mean = send(np.float32(MEAN), images.device)[:, None, None]
+    mean = send(torch.tensor(MEAN), images.device)[:, None, None]
     pictures = torch.where(inside[:, None], pictures, mean)
     labels = _nearest(masks, x, y)
     return pictures, labels.masked_fill_(~inside, IGNORE)
@@ -324,7 +324,9 @@ def each(
     return list(generator)
 
 
-def _check(images: Tensor, masks: Tensor, sizes: Tensor, transforms: Sequence[Transform]) -> int:
+def _check(
+    images: Tensor, masks: Tensor, sizes: Tensor | np.ndarray, transforms: Sequence[Transform]
+) -> int:
     """The one size that comes out; raise unless everything fits together."""
     n, canvas = len(transforms), tuple(images.shape[-2:])
     if images.dtype != torch.uint8 or tuple(images.shape) != (n, 3, *canvas):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.method.episode import Episodes
+from scl.method.records import Maps, expect
 
 
 class CapturedStep:
@@ -48,13 +49,10 @@ class CapturedStep:
         return {name: value.clone() for name, value in self.losses.items()}
 
 
-def each_tensor(batch: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
-    """Change every tensor of a batch, whatever named tuples it lies in."""
-    changed = (
-        each_tensor(x, change) if isinstance(x, tuple) else x if x is None else change(x)
-        for x in batch
-    )
-    return type(batch)(*changed)
+def each_tensor(batch: Episodes, change: Callable[[Tensor], Tensor]) -> Episodes:
+    """Change every tensor of a batch, those of its maps among them."""
+    changed = (x.apply(change) if isinstance(x, Maps) else change(expect(Tensor, x)) for x in batch)
+    return Episodes._make(changed)
 
 
 def tensors_of(batch: tuple) -> list[Tensor]:

@@ -84,7 +84,7 @@ def feed_of(
     def places(step: int) -> list[int]:
         return [step * batch + place for place in share]
 
-    def kept(step: int) -> Episodes:
+    def kept(bank: PixelBank, step: int) -> Episodes:
         own = places(step)
         generators = [episodes.augmenter(place) for place in own]
         return bank.episodes([episodes[place] for place in own], support, generators, query)
@@ -92,7 +92,7 @@ def feed_of(
     def from_step(first: int) -> Iterator[Episodes]:
         left = range(first, recipe.train.steps)
         if bank is not None:
-            return map(kept, left)
+            return (kept(bank, step) for step in left)
         images = EpisodeImages(dataset, episodes, canvas, support, episodes.augmenter, query)
         pin = device.type == "cuda"
         return iter(episode_loader(images, map(places, left), data.workers, pin))

@@ -24,6 +24,7 @@ from scl.device import send
 from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.vectors import IGNORE
 from scl.training.augment import NONE, AugmentConfig, Foreground, Transform, apply, draw, each
+from scl.training.stream import TrainingEpisodes
 
 GIB = 2**30
 
@@ -205,18 +206,14 @@ class PixelBank:
         configs = config, query_config or config
         generators = each(_given(generator, configs), len(episodes))
         chosen = np.array([_items(episode) for episode in episodes])
-        transforms = [
-            transform
-            for items, own in zip(chosen, generators, strict=True)
-            for transform in _draw_episode(configs, self.sizes[items], self._objects(items), own)
-        ]
+        transforms = []
+        for items, own in zip(chosen, generators, strict=True):
+            objects = [self.foregrounds[i] for i in items]
+            transforms += _draw_episode(configs, self.sizes[items], objects, own)
         flat = chosen.ravel()
         images, masks = self._take(self.images, self.slots[flat]), self._take(self.masks, flat)
         labels = torch.tensor([episode.label for episode in episodes])
         return _batch(images, masks, self.sizes[flat], transforms, labels)
-
-    def _objects(self, items: np.ndarray) -> list[Foreground]:
-        return [self.foregrounds[i] for i in items]
 
     def _take(self, kept: Tensor, index: np.ndarray) -> Tensor:
         """Rows of what is kept, on the bank's device."""
@@ -227,7 +224,8 @@ def _decode(
     dataset: Dataset, side: int | None, progress: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """All different images, the mask of every item, and which image [items] each item shows."""
-    images, masks, slots = [], [], []
+    images: list[np.ndarray] = []
+    masks, slots = [], []
     seen: dict[object, list[int]] = {}
     every = range(len(dataset.labels))
     for index in tqdm(every, desc="images", disable=not progress, leave=False):
@@ -266,7 +264,7 @@ class EpisodeImages(torch.utils.data.Dataset):
     def __init__(
         self,
         dataset: Dataset,
-        episodes: Sequence[EpisodeIndex],
+        episodes: Sequence[EpisodeIndex] | TrainingEpisodes,
         side: int,
         config: AugmentConfig = NONE,
         augmenter: Callable[[int], np.random.Generator] | None = None,
@@ -285,12 +283,12 @@ class EpisodeImages(torch.utils.data.Dataset):
         transforms = _draw_episode(self.configs, sizes, objects, generator)
         images = np.stack([_canvas(item.image, self.side, 0) for item in items])
         masks = np.stack([_canvas(item.mask, self.side, IGNORE) for item in items])
-        images, masks = torch.from_numpy(images), torch.from_numpy(masks)
-        return _batch(images, masks, sizes, transforms, torch.tensor([episode.label]))
+        pixels = torch.from_numpy(images), torch.from_numpy(masks)
+        return _batch(*pixels, sizes, transforms, torch.tensor([episode.label]))
 
 
 def episode_loader(
-    images: EpisodeImages, batches: Iterable[Sequence[int]], workers: int = 0, pin: bool = False
+    images: EpisodeImages, batches: Iterable[list[int]], workers: int = 0, pin: bool = False
 ) -> DataLoader:
     """Episodes on the CPU, one for each of `batches`, which hold the places of episodes.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from scl.datasets.registry import DataConfig
 from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1
@@ -22,6 +22,7 @@ else:
 SHIPPED = files("scl.training") / "recipes"
 METHODS = {"scl": SELF_GUIDED, "baseline": V_S, "baseline+L1": V_S_L1}
 SELECTIONS = ("validation", "last", "novel")
+Section = TypeVar("Section", DataConfig, TrainConfig, "RunConfig")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _sections(values: Mapping) -> dict[str, dict]:
     return {name: dict(values.get(name, {})) for name in known}
 
 
-def _filled(cls: type, section: str, values: Mapping) -> object:
+def _filled(cls: type[Section], section: str, values: Mapping) -> Section:
     """A frozen configuration from a section; an unknown key is an error that names the known."""
     known = [f.name for f in fields(cls)]
     strange = sorted(set(values) - set(known))

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ from scl.models.checkpoint import save_checkpoint
 from scl.training.recipe import Recipe
 from scl.training.stream import STEP
 from scl.training.trainer import Trainer, steps_shown
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 RECIPE, STATE, LOG = "recipe.json", "state.safetensors", "log.csv"
 COLUMNS = ("step", "lr", "q", "s1", "s2", "total", "seconds", "miou")
@@ -75,7 +79,8 @@ class Run:
         self.workers = workers or Workers()
         self.model = model or build_model(recipe.model, recipe.run.seed)
         self.trainer = Trainer(self.model, recipe.train, device, recipe.run.graph)
-        self.at, self.board = Progress(), None
+        self.at = Progress()
+        self.board: SummaryWriter | None = None
         self._boards = recipe.run.tensorboard and self.workers.first
 
     def train(self, progress: bool = True) -> Progress:
@@ -86,8 +91,7 @@ class Run:
             self._trim_log()
         self.board = _board(self.folder, self.at.step) if self._boards else None
         started, steps = time.perf_counter() - self.at.seconds, self.recipe.train.steps
-        bar = steps_shown(range(self.at.step, steps), progress and self.workers.first)
-        with bar:
+        with steps_shown(range(self.at.step, steps), progress and self.workers.first) as bar:
             for step, batch in zip(bar, self.batches(self.at.step), strict=False):
                 _seed(self.recipe.run.seed, step, self.workers.rank)
                 losses = self.trainer.step(batch.to(self.trainer.device))
@@ -105,10 +109,10 @@ class Run:
     def _after_step(self, losses: dict[str, torch.Tensor], bar) -> None:
         run, step = self.recipe.run, self.at.step
         last = step == self.recipe.train.steps
-        due = self.score is not None and (step % run.validate_every == 0 or last)
-        miou = self._validate() if due else None
+        due = step % run.validate_every == 0 or last
+        miou = self._validate(self.score) if self.score and due else None
         if self.workers.first:
-            if due or last or step % run.log_every == 0:
+            if miou is not None or last or step % run.log_every == 0:
                 # Together: each number alone would make a GPU wait anew.
                 numbers = torch.stack(list(losses.values())).tolist()
                 row = dict(zip(losses, numbers, strict=True))
@@ -117,10 +121,10 @@ class Run:
             if last or step % run.save_every == 0:
                 self._save_state()
 
-    def _validate(self) -> float:
+    def _validate(self, score: Score) -> float:
         """The score of this moment; keeps the checkpoint if it is the best so far."""
         self.model.eval()
-        miou = self.score(self.model)
+        miou = score(self.model)
         self.model.train()
         if miou > self.at.best:
             self.at = replace(self.at, best=miou, best_step=self.at.step)
@@ -129,25 +133,20 @@ class Run:
         return miou
 
     def _save_model(self, name: str) -> None:
-        save_checkpoint(
-            self.model,
-            self.recipe.model,
-            self.folder / name,
-            self.recipe.run.seed,
-            overwrite=True,
-            side=self.recipe.data.side,
-        )
+        plan, path, side = self.recipe, self.folder / name, self.recipe.data.side
+        save_checkpoint(self.model, plan.model, path, plan.run.seed, overwrite=True, side=side)
 
     # ----------------------------------------------------------------- the log
 
     def _write_row(self, losses: dict[str, float], miou: float | None) -> None:
-        row = {
+        row: dict[str, float] = {
             "step": self.at.step,
             "lr": self.trainer.lr,
             "seconds": round(self.at.seconds, 2),
-            "miou": "" if miou is None else round(miou, 5),
             **{name: round(value, 6) for name, value in losses.items()},
         }
+        if miou is not None:
+            row["miou"] = round(miou, 5)
         path = self.folder / LOG
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -155,8 +154,8 @@ class Run:
             if new:
                 writer.writeheader()
             writer.writerow(row)
-        for name, value in row.items() if self.board else ():
-            if name != "step" and value != "":
+        for name, value in row.items():
+            if self.board and name != "step":
                 self.board.add_scalar(name, value, self.at.step)
 
     def _trim_log(self) -> None:
@@ -204,7 +203,7 @@ class Run:
             ) from None
 
 
-def _board(folder: Path, step: int):
+def _board(folder: Path, step: int) -> SummaryWriter:
     """A writer for TensorBoard, which forgets what it has beyond a step."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -17,7 +17,7 @@ from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast, pick_device, tuned
 from scl.method.contracts import Method
 from scl.method.episode import Episodes, EpisodeSampler
-from scl.method.records import Maps
+from scl.method.records import Maps, expect
 from scl.training.captured import CapturedStep
 
 OPTIMISERS = ("adamw", "sgd")
@@ -70,11 +70,13 @@ class EpisodeLosses(nn.Module):
 
     def forward(self, batch: Episodes) -> dict[str, Tensor]:
         """Losses by name; see Method.losses."""
-        support, masks, query, query_masks, _ = batch.one_shot()
-        if not isinstance(support, Maps):
+        support, some_masks, query, query_masks, _ = batch.one_shot()
+        masks = expect(Tensor, some_masks)
+        if isinstance(support, Tensor):
             support = self.model.encode(support, masks, high=False)
+        if isinstance(query, Tensor):
             query = self.model.encode(query)
-        return self.model.losses(support, masks, query, query_masks)
+        return self.model.losses(expect(Maps, support), masks, query, query_masks)
 
 
 class Trainer:
@@ -144,11 +146,8 @@ class Trainer:
         tensors |= {f"backbone.{n}": v for n, v in self.model.moving_statistics().items()}
         optimiser = self.optimiser.state_dict()
         for index, values in optimiser["state"].items():
-            tensors |= {
-                f"optimiser.{index}.{n}": torch.as_tensor(v)
-                for n, v in values.items()
-                if v is not None
-            }
+            known = {n: torch.as_tensor(v) for n, v in values.items() if v is not None}
+            tensors |= {f"optimiser.{index}.{n}": v for n, v in known.items()}
         values = {"groups": optimiser["param_groups"], "schedule": self.schedule.state_dict()}
         return {n: v.detach() for n, v in tensors.items()}, values
 
@@ -170,11 +169,10 @@ class Trainer:
 
 def make_optimiser(head: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of a configuration."""
+    weights, lr, decay = head.parameters(), config.lr, config.weight_decay
     if config.optimiser == "sgd":
-        return torch.optim.SGD(
-            head.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        return torch.optim.SGD(weights, lr, config.momentum, weight_decay=decay)
+    return torch.optim.AdamW(weights, lr, weight_decay=decay)
 
 
 def make_schedule(
@@ -207,7 +205,8 @@ def train(
         )
     trainer = Trainer(model, config, device)
     generator = np.random.default_rng((config.seed, 1))
-    history, start = [], time.perf_counter()
+    history: list[dict[str, Tensor | float]] = []
+    start = time.perf_counter()
     for _ in steps_shown(range(config.steps), progress):
         batch = bank.batch([sampler.draw(generator) for _ in range(config.batch)])
         losses = trainer.step(batch.to(trainer.device))
@@ -218,11 +217,5 @@ def train(
 
 def steps_shown(steps: range, progress: bool) -> tqdm:
     """A progress bar over the steps of a training, which may go on from an earlier one."""
-    return tqdm(
-        steps,
-        desc="training",
-        disable=not progress,
-        leave=False,
-        initial=steps.start,
-        total=steps.stop,
-    )
+    done, total = steps.start, steps.stop
+    return tqdm(steps, "training", total, leave=False, disable=not progress, initial=done)

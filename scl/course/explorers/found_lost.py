@@ -18,6 +18,7 @@ from scl.datasets.bank import FeatureBank
 from scl.evaluation.overlay import FOUND, LOST, PREDICTED, TRUTH, overlay
 from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import pair_iou
+from scl.method.records import Maps, Prediction, expect
 from scl.method.rules import SELF_GUIDED, VECTOR_NAMES
 from scl.method.scl import SCL, Support
 from scl.method.vectors import guiding_vectors, split_regions
@@ -60,7 +61,7 @@ def look(
         )
     batch = bank.batch([episode._replace(supports=episode.supports[:1])])
     support = model.condition(batch.support, batch.support_masks)
-    probability = support.guide.first.logits.softmax(dim=1)[:, 1]
+    probability = expect(Prediction, support.guide.first).logits.softmax(dim=1)[:, 1]
     found, lost = split_regions(support.mask[:, 0], probability > threshold, model.rules.regions)
     cosine = isinstance(model.head, CosineGuide)
     chance = _query_chances(model, support, found, lost, batch)
@@ -93,7 +94,7 @@ def _query_chances(
     three = guiding_vectors(features, v_s, found, lost, *chosen)[0]
     # A head takes two vectors, so a vector alone stands in both places, as v_s does in Eq. 2.
     pairs = torch.cat([three.unsqueeze(1).expand(-1, 2, -1), three[None, 1:]])
-    queries = batch.query.apply(lambda m: m.expand(4, *m.shape[1:]))
+    queries = expect(Maps, batch.query).apply(lambda m: m.expand(4, *m.shape[1:]))
     four = replace(support, vectors=pairs.unsqueeze(1))
     height, width = batch.query_masks.shape[-2:]
     return model.segment(four, queries, size=(height, width)).fused[:, 1]

@@ -15,6 +15,8 @@ class Frozen(nn.Module):
     """Parameters without gradient, batch normalisation with stored statistics."""
 
     inputs: Inputs = "unit"
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
