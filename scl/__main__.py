@@ -87,7 +87,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     add("--fold", type=int)
     add("--seed", type=int)
     add("--steps", type=int, help="instead of the recipe's steps or epochs")
-    add("--set", nargs="+", default=[], metavar=change, help="change the recipe")
+    add("--set", nargs="+", default=[], metavar=change, help="change the recipe (data.name=folder)")
     add("--device", default="auto", help=DEVICE)
 
 

@@ -1,7 +1,8 @@
 """What stands behind each name: a backbone, a head, and a method as the other rooms know it.
 
-Whoever evaluates, predicts or trains knows `Method` alone. To add a method that is not SCL, derive
-from it, write `condition` and `segment`, and hand it to them; to add a head, derive from `Head`.
+What evaluates, predicts or takes a training step knows `Method` alone; recipes, checkpoints and the
+command line open SCL. To add a method that is not SCL, derive from `Method`, write `condition` and
+`segment`, and hand it to them (docs/contributing.md shows one); to add a head, derive from `Head`.
 """
 
 from __future__ import annotations

@@ -132,6 +132,9 @@ class Support:
     @property
     def group(self) -> SupportGroup:
         """Return all supports, where they are of one size."""
+        if not self.groups:
+            kept = "0 groups of supports: this method keeps their vectors alone"
+            raise ValueError(f"{kept}; expected SCL")
         if len(self.groups) != 1:
             differ = f"{len(self.groups)} groups of supports, which differ in size"
             raise ValueError(f"{differ}: look at each of `support.groups`")

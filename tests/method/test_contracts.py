@@ -109,6 +109,13 @@ def test_bad_supports_are_refused_in_the_same_words(method):
         method.condition(torch.rand(1, 1, 3, 32, 32), torch.zeros(1, 1, 32, 32))
 
 
+def test_what_only_scl_keeps_of_its_supports_is_said_to_be_missing(method):
+    bank = FeatureBank(method, OneSize())
+    episodes = EpisodeSampler(OneSize()).fixed(2, 0)
+    with pytest.raises(ValueError, match="this method keeps their vectors alone; expected SCL"):
+        evaluate(method, bank, episodes, swap="v_s")
+
+
 def test_what_does_not_learn_says_so(method):
     with pytest.raises(NotImplementedError, match="Prototypes does not learn"):
         method.trainable()
