@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scl.method.checks import check_support, group_supports
+from scl.method.checks import check_query, check_support, group_supports
 from scl.method.records import (
     Fusion,
     Images,
@@ -181,6 +181,15 @@ class Method(nn.Module, ABC):
                 some = flat.shaped(mask.shape[:2])
             read.append((some, mask))
         return read
+
+    def read_query(
+        self, query: Tensor | Maps, size: tuple[int, ...] | None
+    ) -> tuple[Maps, tuple[int, ...]]:
+        """Check and encode what `segment` is given: maps [B, ...], and H x W of the result."""
+        if isinstance(query, Maps):
+            return query, size or query.mid.shape[-2:]
+        check_query(query, self.backbone, self.dtype)
+        return self.encode(query), size or query.shape[-2:]
 
     @property
     def dtype(self) -> torch.dtype:
