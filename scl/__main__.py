@@ -98,6 +98,7 @@ def _bench_options(bench: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help=DEVICE)
     add("--part", nargs="+", default=[], help="default: all")
     add("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
+    add("--child", action="store_true", help=argparse.SUPPRESS)
     add("--pascal", type=Path, help="folder of PASCAL VOC 2012, if it is at hand")
 
 
