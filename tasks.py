@@ -253,13 +253,13 @@ def explain_pip_failure(text: str) -> str:
 
 
 def course(options: argparse.Namespace) -> int:
-    """Let scl.course.notebooks work on notebooks; a mistyped name is known before installing."""
+    """Let scl.course.command work on notebooks; a mistyped name is known before installing."""
     paths = select_notebooks(options.only)
     ensure_installed()
     check_writable()
     given = [part for pair in options.parameters for part in ("-p", *pair)]
     given += ["--force"] if options.force else []
-    return hand_over("scl.course.notebooks", options.command, *map(str, paths), *given)
+    return hand_over("scl.course.command", options.command, *map(str, paths), *given)
 
 
 def select_notebooks(only: str = "") -> list[Path]:
@@ -277,7 +277,7 @@ def lab(options: argparse.Namespace) -> int:
     ensure_installed()
     named = any((ROOT / word).exists() for word in options.extra)
     where = [] if named else [str(NOTEBOOKS)]
-    return hand_over("scl.course.notebooks", "lab", *where, *options.extra)
+    return hand_over("scl.course.command", "lab", *where, *options.extra)
 
 
 def test(options: argparse.Namespace) -> int:

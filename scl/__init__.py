@@ -2,7 +2,8 @@
 
 Each folder is a room, and imports only what stands before it: `toyshop` renders toys, `method` is
 the paper, `models` are ready to use, `datasets` give images with masks, `evaluation` scores,
-`training` teaches, `study` holds what the course has measured, `course` what its chapters import.
+`training` teaches, `study` holds what the course has measured, `bench` times it on a machine, and
+`course` is what the chapters import.
 """
 
 from collections.abc import Callable, Mapping

@@ -89,7 +89,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     add("--fold", type=int)
     add("--seed", type=int)
     add("--steps", type=int, help="instead of the recipe's steps or epochs")
-    add("--set", nargs="+", default=[], metavar=change, help="change the recipe")
+    add("--set", nargs="+", default=[], metavar=change, help="change the recipe (data.name=folder)")
     add("--device", default="auto", help=DEVICE)
 
 
@@ -100,6 +100,7 @@ def _bench_options(bench: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help=DEVICE)
     add("--part", nargs="+", default=[], help="default: all")
     add("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
+    add("--child", action="store_true", help=argparse.SUPPRESS)
     add("--pascal", type=Path, help="folder of PASCAL VOC 2012, if it is at hand")
 
 

@@ -215,7 +215,7 @@ def test_work_on_notebooks_is_handed_to_the_environments_python(
     monkeypatch.setattr(tasks.subprocess, "Popen", Popen)
     assert tasks.main([*given, "--only", "01"]) == 3
     path = str(elsewhere / "notebooks" / "01_a.ipynb")
-    module = [str(tasks.PYTHON), "-m", "scl.course.notebooks"]
+    module = [str(tasks.PYTHON), "-m", "scl.course.command"]
     assert calls == [([*module, given[0], path, *more], elsewhere)]
 
 

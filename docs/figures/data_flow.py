@@ -99,7 +99,7 @@ SECOND = Box(
 HINT = Box(
     "hint", (754, 740, 268, 216), "rule", "Hint, query pass only",
     ("PFENet: prior, from the", "frozen high-level maps", "CANet: P_q so far, or 0"),
-    ("[N, 1 or 2, h, w]",), ("Sec. 5.1 · vectors.py,", "scl.py"),
+    ("[N, 1 or 2, h, w]",), ("Sec. 5.1 · pfenet.py,", "refine.py"),
 )  # fmt: skip
 ASK = Box(
     "ask", (1066, 694, 278, 219), "trained", "Query pass",
@@ -283,7 +283,7 @@ def _draw_legend(axis: Axes) -> None:
         36,
         1272,
         "N images (B·K supports or queries)   ·   d channels   ·   "
-        "h × w cells   ·   H × W pixels   ·   files lie in scl/",
+        "h × w cells   ·   H × W pixels   ·   files lie in scl/method/",
     )
     _write(
         axis,

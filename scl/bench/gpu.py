@@ -51,7 +51,7 @@ def measure(out: Path, device: str, rehearse: bool, pascal: Path | None, only: l
     for name in only or PARTS:
         seconds = PATIENCE if rehearse else PARTS[name][1]
         command = [sys.executable, "-m", "scl", "bench", "gpu", "--out", str(out), "--part", name]
-        command += ["--device", device, *(["--rehearse"] if rehearse else [])]
+        command += ["--child", "--device", device, *(["--rehearse"] if rehearse else [])]
         command += ["--pascal", str(pascal)] if pascal else []
         print(f"{name}: at most {seconds} s", flush=True)
         start = time.perf_counter()
@@ -86,6 +86,8 @@ def note(
     record["versions"] = {**versions(), "cuda": torch.version.cuda}
     kept = record.setdefault("parts", {}).setdefault(part, {})
     if "rows" in values and kept.get("ended"):
+        if all("skipped" in row for row in values["rows"]):
+            return  # what was measured earlier stays
         kept.clear()  # an earlier measurement of this part
     kept |= values
     if seconds is not None:

@@ -112,8 +112,9 @@ def golden_errors(device: torch.device) -> dict[str, object]:
     try:
         from tests.oracles import golden
         from tests.oracles.test_golden import loaded
-    except ImportError:
-        return {"skipped": "tests/ is not at hand: run in the root of the repository"}
+    except ImportError as error:
+        remedy = "run in the root of the repository, after python3 tasks.py install --dev"
+        return {"skipped": f"{error}: {remedy}"}
     model = loaded("scl_pfenet_1shot_resnet50").to(device)
     theirs = golden.arrays("scl_pfenet_1shot")
     size = (2, 97, 97)

@@ -17,9 +17,10 @@ from scl.datasets.bank import FeatureBank, take_maps
 from scl.datasets.toyshop import ToyshopSet
 from scl.evaluation.overlay import grow
 from scl.method.episode import Episodes
-from scl.method.records import Prediction, expect
+from scl.method.records import Prediction
 from scl.method.scl import SCL, SelfGuide
 from scl.method.vectors import cosine_map, masked_gap, shrink_mask
+from scl.method.words import expect
 from scl.training.trainer import EpisodeLosses
 
 

@@ -14,8 +14,8 @@ from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels, interval, resample
-from scl.method.records import expect
 from scl.method.scl import SCL, Support
+from scl.method.words import expect
 
 SPOILS = ("clean", "shifted", "eroded", "wrong object", "random box")
 

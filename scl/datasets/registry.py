@@ -1,6 +1,7 @@
 """The data sets by name: one table that the command line, recipes and the verifier read.
 
-A new data set is one entry here, and everything else follows from it.
+A new data set is one entry here, and everything else follows from it; its class, a `Dataset` of
+scl.method.episode, may turn a split into classes by scl.datasets.items.wanted_classes.
 """
 
 from __future__ import annotations

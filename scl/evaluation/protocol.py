@@ -33,7 +33,8 @@ from scl.method.contracts import Method
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels
-from scl.method.records import Fusion, Support, expect
+from scl.method.records import Fusion, Support
+from scl.method.words import expect
 from scl.models.checkpoint import weights_digest
 
 Kept = TypeVar("Kept", bound=Method)

@@ -1,8 +1,8 @@
 """The paper, Eq. 1-17: from an episode to a mask, its losses and its score. Imports scl.device.
 
-First reading, in this order: episode, vectors, heads, losses, scl, fusion, metric; records say what
-flows, rules what can be chosen. Second reading: contracts (what a head and a method are), pfenet,
-refine (CANet's repeated passes), checks and words (what is refused).
+First reading, in this order: records (what flows), rules (what can be chosen), episode, vectors,
+heads, losses, scl, fusion, metric. Second reading: contracts (what a head and a method are),
+pfenet, refine (CANet's repeated passes), checks and words (what is refused).
 """
 
 from scl import offer

@@ -8,23 +8,26 @@ summed up in one look.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from scl.method.records import Images, Maps, Masks
+from scl.method.records import Images, Inputs, Maps, Masks
 from scl.method.rules import Guidance
 from scl.method.vectors import IGNORE
-
-if TYPE_CHECKING:
-    from scl.method.contracts import Backbone, Head
-    from scl.method.episode import Episodes
 
 LABELS = (0, 1, IGNORE)
 
 
-def _size(x: Tensor) -> str:
+class Taker(Protocol):
+    """What of a backbone decides which images it can take."""
+
+    stride: int
+    inputs: Inputs
+
+
+def sides(x: Tensor) -> str:
     return " x ".join(str(side) for side in x.shape[-2:])
 
 
@@ -61,7 +64,7 @@ def check_images(images: Tensor, role: str, shape: str, dimensions: int, look: b
 
 
 def check_query(
-    images: Tensor, backbone: Backbone | None = None, dtype: torch.dtype | None = None
+    images: Tensor, backbone: Taker | None = None, dtype: torch.dtype | None = None
 ) -> None:
     """Raise unless [B, 3, H, W] images can be segmented; see check_support."""
     look = not images.is_meta and not images.is_cuda
@@ -72,7 +75,7 @@ def check_query(
 def check_support(
     images: Tensor | Maps,
     masks: Tensor,
-    backbone: Backbone | None = None,
+    backbone: Taker | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Raise unless [B, K, ...] images (or their maps) and [B, K, H, W] masks can guide.
@@ -92,7 +95,7 @@ def check_support(
         _check_fit(images, "support", backbone, dtype, look)
         if images.shape[-2:] != masks.shape[-2:]:
             raise ValueError(
-                f"support images {_size(images)} and masks {_size(masks)} differ in size: "
+                f"support images {sides(images)} and masks {sides(masks)} differ in size: "
                 "bring both to the same height and width"
             )
     leading = tuple((images if isinstance(images, Tensor) else images.mid).shape[:2])
@@ -113,29 +116,16 @@ def check_support(
         )
 
 
-def check_vectors(head: Head, guidance: Guidance) -> None:
-    """Raise unless a head takes as many vectors as the guidance names."""
-    if head.n != len(guidance.vectors):
+def check_vectors(n: int, guidance: Guidance) -> None:
+    """Raise unless a head of n vectors takes as many as the guidance names."""
+    if n != len(guidance.vectors):
         raise ValueError(
-            f"the head takes {head.n} vectors and the guidance names {guidance.vectors}: "
+            f"the head takes {n} vectors and the guidance names {guidance.vectors}: "
             f"build the head with n={len(guidance.vectors)}"
         )
 
 
-def check_episodes(episodes: Episodes) -> None:
-    """Raise unless the supports can guide, and the queries can be segmented and scored."""
-    for images, masks in group_supports(episodes.support, episodes.support_masks):
-        check_support(images, masks)
-    query, masks = episodes.query, episodes.query_masks
-    check_masks(masks, "query")
-    if isinstance(query, Tensor) and query.shape[-2:] != masks.shape[-2:]:
-        raise ValueError(
-            f"query image {_size(query)} and mask {_size(masks)} differ "
-            "in size: bring both to the same height and width"
-        )
-
-
-def _well(images: object, masks: Tensor, backbone: Backbone | None) -> bool:
+def _well(images: object, masks: Tensor, backbone: Taker | None) -> bool:
     """Say whether values on a GPU are as they should be, waiting for it once and not for each."""
     known = (masks == 0) | (masks == 1) | (masks == IGNORE)
     found = [known.all(), (masks == 1).flatten(2).any(dim=2).all()]
@@ -148,13 +138,13 @@ def _well(images: object, masks: Tensor, backbone: Backbone | None) -> bool:
 
 
 def _check_fit(
-    images: Tensor, role: str, backbone: Backbone | None, dtype: torch.dtype | None, look: bool
+    images: Tensor, role: str, backbone: Taker | None, dtype: torch.dtype | None, look: bool
 ) -> None:
     """Raise unless a model can take these images: size, precision, range of values."""
     stride, inputs = getattr(backbone, "stride", 1), getattr(backbone, "inputs", None)
     if min(images.shape[-2:]) < stride:
         raise ValueError(
-            f"{role} images of {_size(images)} pixels are smaller than one cell: expected at "
+            f"{role} images of {sides(images)} pixels are smaller than one cell: expected at "
             f"least {stride} x {stride}"
         )
     if dtype is not None and images.dtype != dtype:

@@ -1,7 +1,8 @@
 """What stands behind each name: a backbone, a head, and a method as the other rooms know it.
 
-Whoever evaluates, predicts or trains knows `Method` alone. To add a method that is not SCL, derive
-from it, write `condition` and `segment`, and hand it to them; to add a head, derive from `Head`.
+What evaluates, predicts or takes a training step knows `Method` alone; recipes, checkpoints and the
+command line open SCL. To add a method that is not SCL, derive from `Method`, write `condition` and
+`segment`, and hand it to them (docs/contributing.md shows one); to add a head, derive from `Head`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scl.method.checks import check_support, group_supports
+from scl.method.checks import check_query, check_support, group_supports
 from scl.method.records import (
     Fusion,
     Images,
@@ -180,6 +181,15 @@ class Method(nn.Module, ABC):
                 some = flat.shaped(mask.shape[:2])
             read.append((some, mask))
         return read
+
+    def read_query(
+        self, query: Tensor | Maps, size: tuple[int, ...] | None
+    ) -> tuple[Maps, tuple[int, ...]]:
+        """Check and encode what `segment` is given: maps [B, ...], and H x W of the result."""
+        if isinstance(query, Maps):
+            return query, size or query.mid.shape[-2:]
+        check_query(query, self.backbone, self.dtype)
+        return self.encode(query), size or query.shape[-2:]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl.method.checks import check_episodes, group_supports
+from scl.method.checks import check_masks, check_support, group_supports, sides
 from scl.method.records import Images, Maps, Masks
 
 
@@ -144,3 +144,16 @@ def load_episodes(dataset: Dataset, indices: Sequence[EpisodeIndex]) -> Episodes
     episodes = Episodes(supports, support_masks, queries, query_masks, labels)
     check_episodes(episodes)
     return episodes
+
+
+def check_episodes(episodes: Episodes) -> None:
+    """Raise unless the supports can guide, and the queries can be segmented and scored."""
+    for images, masks in group_supports(episodes.support, episodes.support_masks):
+        check_support(images, masks)
+    query, masks = episodes.query, episodes.query_masks
+    check_masks(masks, "query")
+    if isinstance(query, Tensor) and query.shape[-2:] != masks.shape[-2:]:
+        raise ValueError(
+            f"query image {sides(query)} and mask {sides(masks)} differ "
+            "in size: bring both to the same height and width"
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,14 +19,6 @@ Images: TypeAlias = "Tensor | Maps | Sequence[Tensor]"
 Masks: TypeAlias = "Tensor | Sequence[Tensor]"
 Fusion = Literal["cross", "average", "vectors"]
 Inputs = Literal["unit", "normalised"]
-Kind = TypeVar("Kind")
-
-
-def expect(kind: type[Kind], value: object) -> Kind:
-    """Return a value where only one kind will do, such as Maps; raise if it is of another."""
-    if not isinstance(value, kind):
-        raise TypeError(f"a value of kind {type(value).__name__}: expected {kind.__name__} here")
-    return value
 
 
 class Maps(NamedTuple):
@@ -140,6 +132,9 @@ class Support:
     @property
     def group(self) -> SupportGroup:
         """Return all supports, where they are of one size."""
+        if not self.groups:
+            kept = "0 groups of supports: this method keeps their vectors alone"
+            raise ValueError(f"{kept}; expected SCL")
         if len(self.groups) != 1:
             differ = f"{len(self.groups)} groups of supports, which differ in size"
             raise ValueError(f"{differ}: look at each of `support.groups`")

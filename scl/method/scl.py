@@ -55,7 +55,7 @@ class SCL(Method):
         zooms: Sequence[float] = (1.0,),
     ):
         super().__init__()
-        check_vectors(head, guidance)
+        check_vectors(head.n, guidance)
         check_refinement(iterations, history_dropout, zooms)
         self.backbone, self.head = backbone, head
         self.guidance, self.rules, self.iterations = guidance, rules, iterations

@@ -1,4 +1,4 @@
-"""Refuse a word that nobody knows, such as mask_resize="nearest"."""
+"""Refuse a word that nobody knows, such as mask_resize="nearest", and a value of another kind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 Function = TypeVar("Function", bound=Callable)
+Kind = TypeVar("Kind")
 
 
 def words_checked(function: Function) -> Function:
@@ -34,3 +35,10 @@ def _words(annotated: Callable) -> dict[str, list[str]]:
     """List the words that each annotation allows."""
     hints = {name: get_args(hint) for name, hint in get_type_hints(annotated).items()}
     return {name: list(args) for name, args in hints.items() if args and isinstance(args[0], str)}
+
+
+def expect(kind: type[Kind], value: object) -> Kind:
+    """Return a value where only one kind will do, such as Maps; raise if it is of another."""
+    if not isinstance(value, kind):
+        raise TypeError(f"a value of kind {type(value).__name__}: expected {kind.__name__} here")
+    return value

@@ -10,6 +10,7 @@ __getattr__, __dir__ = offer(
     {
         "backbones": "EfficientNetLite0",
         "build": "ModelConfig build_model",
+        "checkpoint": "load_checkpoint save_checkpoint",
         "untrained": "all_foreground cosine_guides cosine_method",
     },
 )

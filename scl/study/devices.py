@@ -73,11 +73,12 @@ def agreement_table(results: Path = RESULTS) -> str:
         for row in parts["same answers"]:
             if "tf32" in row:
                 what = f"released score maps, TF32 {'on' if row['tf32'] else 'off'}"
-                rows.append([record["device"], what, f"largest error {row['out_logits']:.1g}"])
+                error = f"largest error {row['out_logits']:.1g} of the largest value"
+                rows.append([record["device"], what, error])
             else:
-                gap = f"{row['bfloat16_miou']:.1f} for {row['float32_miou']:.1f} mIoU"
-                alike = f"{gap}, {row['pixels_alike']} % of pixels alike"
-                what = f"bfloat16 for float32, {row['head']} head, {row['episodes']} episodes"
+                both = f"mIoU {row['bfloat16_miou']:.1f} and {row['float32_miou']:.1f}"
+                alike = f"{both}; {row['pixels_alike']:.1f} % of the pixels alike"
+                what = f"bfloat16 and float32, {row['head']} head, {row['episodes']} episodes"
                 rows.append([record["device"], what, alike])
         for row in parts["course grid"]:
             low, high = row["stored_interval"]
@@ -85,6 +86,7 @@ def agreement_table(results: Path = RESULTS) -> str:
             said = f"{row['miou']} mIoU after {row['seconds']} s ({stored})"
             rows.append([record["device"], f"the course's SCL, {row['steps']} steps", said])
         for row in parts["resume"]:
-            said = f"loss within {100 * row['largest_relative_gap']:.1f} %"
-            rows.append([record["device"], "killed and resumed", said])
+            gap = 100 * row["largest_relative_gap"]
+            said = f"losses at most {gap:.1f} % from a run never killed"
+            rows.append([record["device"], "a run killed and resumed", said])
     return markdown(["device", "what", "found"], rows)

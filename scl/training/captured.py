@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from scl.method.episode import Episodes
-from scl.method.records import Maps, expect
+from scl.method.records import Maps
+from scl.method.words import expect
 
 
 class CapturedStep:

@@ -17,7 +17,8 @@ from scl.datasets.bank import FeatureBank
 from scl.device import Precision, autocast, pick_device, tuned
 from scl.method.contracts import Method
 from scl.method.episode import Episodes, EpisodeSampler
-from scl.method.records import Maps, expect
+from scl.method.records import Maps
+from scl.method.words import expect
 from scl.training.captured import CapturedStep
 
 OPTIMISERS = ("adamw", "sgd")

@@ -7,7 +7,7 @@ import os
 import pytest
 from nbformat import v4, validate
 
-from scl.course import notebooks
+from scl.course import command, notebooks
 from scl.course.handouts import BEGIN, END, handout
 
 
@@ -182,14 +182,14 @@ def test_a_notebook_that_never_ends_is_stopped(tmp_path, monkeypatch):
 def test_the_command_fails_when_one_notebook_does(tmp_path, monkeypatch, capsys):
     fake_papermill(monkeypatch, tmp_path, "import sys; sys.exit('the kernel died')")
     monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
-    assert notebooks.main(["course", str(write(tmp_path / "a.ipynb"))]) == 1
+    assert command.main(["course", str(write(tmp_path / "a.ipynb"))]) == 1
     said = capsys.readouterr().out
     assert "FAILED" in said and "the kernel died" in said and "0 ran, 1 failed" in said
 
 
 def test_a_mistyped_parameter_is_told_in_a_line_before_anything_runs(tmp_path, capsys):
     paths = [str(write(tmp_path / f"{n}.ipynb", cell("n = 1", "parameters"))) for n in "ab"]
-    assert notebooks.main(["course", *paths, "-p", "m", "2"]) == 1
+    assert command.main(["course", *paths, "-p", "m", "2"]) == 1
     said = capsys.readouterr()
     assert said.err == "a has no parameter 'm'. It has: n.\n" and not said.out
 
@@ -199,10 +199,10 @@ def test_refresh_stores_only_what_succeeded(tmp_path, monkeypatch, capsys):
     fake_papermill(monkeypatch, tmp_path, f"import shutil, sys\n{fails}shutil.copy(*sys.argv[1:3])")
     monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
     noted = []
-    monkeypatch.setattr(notebooks, "note_seconds", lambda name, seconds: noted.append(name))
+    monkeypatch.setattr(command, "note_seconds", lambda name, seconds: noted.append(name))
     good, bad = (write(tmp_path / f"{name}.ipynb", cell("1")) for name in ("good", "bad"))
     before = bad.read_bytes()
-    assert notebooks.main(["refresh", str(good), str(bad)]) == 1
+    assert command.main(["refresh", str(good), str(bad)]) == 1
     assert bad.read_bytes() == before and noted == ["good"]
     assert good.read_text() == notebooks.as_text(notebooks.normalised(notebooks.read(good)))
     assert "good.ipynb: new outputs stored" in capsys.readouterr().out
@@ -221,7 +221,7 @@ def test_an_interrupt_stops_what_runs_and_is_told_in_a_word(tmp_path, monkeypatc
             return super().wait(timeout)
 
     monkeypatch.setattr(notebooks.subprocess, "Popen", Interrupted)
-    assert notebooks.main(["course", str(write(tmp_path / "a.ipynb"))]) == 130
+    assert command.main(["course", str(write(tmp_path / "a.ipynb"))]) == 130
     assert stopped[0].returncode not in (None, 0)
     assert "Stopped." in capsys.readouterr().err
 
@@ -325,10 +325,10 @@ def test_a_solution_in_a_text_cell_is_refused():
 @pytest.fixture
 def student(tmp_path, monkeypatch):
     """Two notebooks, and the command that writes their hand-outs."""
-    monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(command, "BUILD", tmp_path / "build")
     paths = [write(tmp_path / "01_a.ipynb", *course_cells()), write(tmp_path / "02_b.ipynb")]
     folder = tmp_path / "build" / "student"
-    return paths, folder, lambda *more: notebooks.main(["student", *map(str, paths), *more])
+    return paths, folder, lambda *more: command.main(["student", *map(str, paths), *more])
 
 
 def test_student_writes_handouts_once_and_only_if_all_are_sound(student, capsys):

@@ -13,9 +13,9 @@ from scl.evaluation.protocol import ProtocolConfig, evaluate_protocol
 from scl.method.contracts import Method
 from scl.method.episode import EpisodeSampler
 from scl.method.losses import resize_logits
-from scl.method.records import Maps, Segmentation, Support
+from scl.method.records import Segmentation, Support
 from scl.method.vectors import masked_gap, shrink_mask
-from tests.helpers.models import TinyBackbone
+from tests.helpers.models import TinyBackbone, random_task
 
 
 class Prototypes(Method):
@@ -35,8 +35,7 @@ class Prototypes(Method):
         return Support.unscored(torch.cat(pairs, dim=1))
 
     def segment(self, support, query, fusion="cross", size=None):
-        maps = query if isinstance(query, Maps) else self.encode(query)
-        size = size or (maps.mid if query is maps else query).shape[-2:]
+        maps, size = self.read_query(query, size)
         scores, mutual, vectors = support.for_queries(len(maps.mid))
         apart = maps.mid.unsqueeze(1) - vectors.mean(dim=1)[..., None, None]
         logits = resize_logits(-apart.square().sum(dim=2), size)
@@ -109,6 +108,23 @@ def test_bad_supports_are_refused_in_the_same_words(method):
         method.condition(torch.rand(1, 1, 3, 32, 32), torch.zeros(1, 1, 32, 32))
 
 
+def test_what_only_scl_keeps_of_its_supports_is_said_to_be_missing(method):
+    bank = FeatureBank(method, OneSize())
+    episodes = EpisodeSampler(OneSize()).fixed(2, 0)
+    with pytest.raises(ValueError, match="this method keeps their vectors alone; expected SCL"):
+        evaluate(method, bank, episodes, swap="v_s")
+
+
 def test_what_does_not_learn_says_so(method):
     with pytest.raises(NotImplementedError, match="Prototypes does not learn"):
         method.trainable()
+
+
+def test_a_query_that_does_not_fit_is_refused_for_every_method():
+    model = Prototypes(TinyBackbone())
+    images, masks, query, _ = random_task(1, 1)
+    support = model.condition(images, masks)
+    with pytest.raises(ValueError, match="query images hold NaN"):
+        model.segment(support, query / 0)
+    maps = model.encode(query)
+    assert model.segment(support, maps).mask.shape[-2:] == maps.mid.shape[-2:]

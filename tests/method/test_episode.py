@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scl.method.checks import check_episodes
-from scl.method.episode import Episodes, EpisodeSampler, load_episodes
+from scl.method.episode import Episodes, EpisodeSampler, check_episodes, load_episodes
 from scl.method.records import Maps
 from tests.helpers.models import random_task
 

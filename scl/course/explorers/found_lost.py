@@ -18,10 +18,11 @@ from scl.datasets.bank import FeatureBank
 from scl.evaluation.overlay import FOUND, LOST, PREDICTED, TRUTH, overlay
 from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.fusion import pair_iou
-from scl.method.records import Maps, Prediction, expect
+from scl.method.records import Maps, Prediction
 from scl.method.rules import SELF_GUIDED, VECTOR_NAMES
 from scl.method.scl import SCL, Support
 from scl.method.vectors import guiding_vectors, split_regions
+from scl.method.words import expect
 from scl.models.untrained import CosineGuide
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))

@@ -47,7 +47,10 @@ class Findings:
     def count(
         self, what: str, found: int, where: Path, expected: int | None = None, remedy: str = AGAIN
     ) -> None:
-        """Note a number; one that differs from the expected (or published) one is a finding."""
+        """Note a number; one that differs from the expected one is a finding.
+
+        Without an expected one, a `what` of PUBLISHED, whichever data set it is of, brings its own.
+        """
         if expected is None and self.compare:
             expected = PUBLISHED.get(what)
         self.rows.append((what, found, expected))
