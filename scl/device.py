@@ -33,6 +33,16 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
+def check_precision(device: torch.device, precision: Precision) -> None:
+    """Raise where a GPU would only emulate bfloat16, which is slow and no less coarse."""
+    if precision == "bfloat16" and device.type == "cuda":
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise ValueError(
+                f"precision='bfloat16': {torch.cuda.get_device_name(device)} only emulates it; "
+                "take 'float32'"
+            )
+
+
 def autocast(device: torch.device, precision: Precision = "auto"):
     """Compute in bfloat16 where that is right; "auto": on CUDA, and in float32 elsewhere."""
     half = device.type == "cuda" if precision == "auto" else precision == "bfloat16"

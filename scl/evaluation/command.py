@@ -94,7 +94,8 @@ def _plan(
     seeds = None if options.seeds is None else tuple(range(options.seeds))
     asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
     plan: dict[str, Any] = known | {k: value for k, value in asked.items() if value is not None}
-    config = protocol.ProtocolConfig(**plan, fusion=_fusion(options), fit=fit)
+    plan |= {"fusion": _fusion(options), "fit": fit, "precision": options.precision}
+    config = protocol.ProtocolConfig(**plan)
     if options.write_episodes:
         episodes = protocol.draw_episodes(dataset, config)
         print(f"wrote {write_episodes(options.write_episodes, dataset, episodes)}")

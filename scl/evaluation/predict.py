@@ -136,10 +136,11 @@ def predict_files(
     fit, targets = fit or Fit(), name_outputs(queries, out)
     inputs = [path for pair in supports for path in pair] + list(targets)
     _check_outputs([path for pair in targets.values() for path in pair], inputs, overwrite)
-    config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit)
+    config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit, precision="auto")
     shown = [read_support(image, mask, fit) for image, mask in supports]
     ready(model, pick_device(device))
-    support = show(model, [image for image, _ in shown], [mask for _, mask in shown])
+    images, masks = zip(*shown, strict=True)
+    support = show(model, images, masks)
     made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
     bar = tqdm(targets.items(), desc="queries", disable=not progress)
     for query, (mask, view) in bar:

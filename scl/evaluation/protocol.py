@@ -24,7 +24,15 @@ from torch import Tensor, distributed
 from tqdm.auto import tqdm
 
 from scl.datasets.fit import Fit, Size, as_taken
-from scl.device import autocast, device_of, gathered, pick_device, send
+from scl.device import (
+    Precision,
+    autocast,
+    check_precision,
+    device_of,
+    gathered,
+    pick_device,
+    send,
+)
 from scl.evaluation.counts import COLUMNS, CountFile, difference
 from scl.evaluation.episode_list import EpisodeLists, plain_rows
 from scl.evaluation.record import make_record
@@ -45,7 +53,8 @@ class ProtocolConfig:
     """What is evaluated: so many episodes of K shots for each seed.
 
     fusion: how K predictions become one, see Method.segment; fit: how images are brought to the
-    network and score maps back.
+    network and score maps back; precision: of the network, "auto" is bfloat16 on CUDA, and what is
+    laid beside published numbers needs "float32".
     """
 
     episodes: int = 1000
@@ -53,6 +62,7 @@ class ProtocolConfig:
     shots: int = 1
     fusion: Fusion = "cross"
     fit: Fit = Fit()
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(self.seeds))
@@ -83,15 +93,18 @@ def describe(
 ) -> dict:
     """Gather what decides the counts, as plain values: two evaluations alike give the same."""
     layers = {name: _settings(module) for name, module in model.named_modules()}
+    plan = asdict(config)
+    plan.pop("precision")  # what it comes to on this device is said below
+    half = device.type == "cuda" if config.precision == "auto" else config.precision == "bfloat16"
     described = {
-        "protocol": asdict(config),
+        "protocol": plan,
         "data": {"kind": type(dataset).__name__, "items": len(dataset.labels)},
         "episodes": _digest(plain_rows(dataset, episodes)),
         "model": model.settings()
         | {name: _settings(part) for name, part in model.named_children()}
         | {"layers": _digest(layers)},
         "weights": weights_digest(model),
-        "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
+        "precision": "bfloat16 autocast" if half else "float32",
     }
     return json.loads(json.dumps(described))  # as it comes back from a file
 
@@ -134,7 +147,8 @@ def count_episodes(
         return [row for e in episodes for row in count_episodes(model, [e], config, device)]
     shown = [torch.cat(column) for column in zip(*supports, strict=True)]
     masks = [torch.cat(column) for column in zip(*(e.support_masks for e in episodes), strict=True)]
-    support, queries = show(model, shown, masks), torch.cat(images)
+    support = show(model, shown, masks, config.precision)
+    queries = torch.cat(images)
     truths = [send(e.query_masks, device) for e in episodes]
     sizes = [(truth.shape[1], truth.shape[2]) for truth in truths]
     rows = []
@@ -144,11 +158,13 @@ def count_episodes(
 
 
 @torch.inference_mode()
-def show(model: Method, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Support:
+def show(
+    model: Method, images: Sequence[Tensor], masks: Sequence[Tensor], precision: Precision = "auto"
+) -> Support:
     """Condition a model on K supports of any sizes: images [3, h, w] or [B, 3, h, w], in 0..1."""
     device = device_of(model)
     taken = [as_taken(send(image, device), model.backbone) for image in images]
-    with autocast(device):
+    with autocast(device, precision):
         return model.condition(taken, [send(mask, device) for mask in masks])
 
 
@@ -159,7 +175,7 @@ def find(
     """Segment B queries [B, 3, S, S] in 0..1; their masks [H, W] have the original sizes."""
     device = device_of(model)
     taken = as_taken(send(queries, device), model.backbone)
-    with autocast(device):
+    with autocast(device, config.precision):
         found = model.segment(support, taken, config.fusion)
     back = config.fit.logits_back
     return [likelier(back(z, s)) for z, s in zip(found.fused_logits, sizes, strict=True)]
@@ -289,6 +305,7 @@ def evaluate_protocol(
     beside `out`: the last one writes and returns the record, the others return None.
     """
     config, device, started = config or ProtocolConfig(), pick_device(device), time.perf_counter()
+    check_precision(device, config.precision)
     episodes = draw_episodes(dataset, config) if episodes is None else episodes
     _check_plan(config, episodes, batch)
     out, shard = None if out is None else Path(out), _checked_shard(shard, out)

@@ -130,6 +130,9 @@ SETTINGS = (
         "`float32`",
         "{}: bfloat16 on CUDA, else float32",
     ),
+    Setting(
+        "precision of evaluation", "scl.device:autocast", "protocol.precision", SILENT, "`float32`"
+    ),
     Setting("the checkpoint is chosen by", f"{LAUNCH}:score_of", "run.select", SILENT),
     Setting("training images, pixels a side", f"{LAUNCH}:feed_of", "data.side", BASELINES),
     Setting("an image's size before it is scaled", AUGMENT, "augment.resize", BASELINES),

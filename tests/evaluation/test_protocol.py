@@ -18,6 +18,7 @@ import torch
 from scl.__main__ import main
 from scl.datasets.fit import Fit
 from scl.datasets.folder import ClassFolder
+from scl.device import check_precision
 from scl.evaluation import protocol
 from scl.evaluation.counts import CountFile, difference
 from scl.evaluation.episode_list import item_name, read_episodes, write_episodes
@@ -174,7 +175,7 @@ def test_batches_and_threads_change_nothing_but_rounding(method):
 def test_half_precision_moves_the_scores_a_little_at_most(monkeypatch):
     plain = evaluated()
     half = torch.autocast("cpu", torch.bfloat16)
-    monkeypatch.setattr(protocol, "autocast", lambda device: half)
+    monkeypatch.setattr(protocol, "autocast", lambda *anything: half)
     assert evaluated()["miou"] == pytest.approx(plain["miou"], abs=0.03)
 
 
@@ -755,3 +756,30 @@ def test_a_random_backbone_is_warned_of(cups, tmp_path, capsys):
     path = save_checkpoint(build_model(random_config()), random_config(), tmp_path / "r", seed=0)
     assert run(*evaluation(path, cups, tmp_path / "a.json", "--episodes", 1, "--side", 64)) == 0
     assert "(resnet50) has random weights" in capsys.readouterr().err
+
+
+def test_the_record_says_in_which_precision_it_was_made(tmp_path):
+    records = [
+        evaluate_protocol(
+            tiny_model(),
+            Blocks(),
+            replace(SMALL, precision=precision),
+            tmp_path / f"{precision}.json",
+            "cpu",
+            False,
+        )
+        for precision in ("float32", "bfloat16", "auto")
+    ]
+    said = [record["evaluated"]["precision"] for record in records]
+    assert said == ["float32", "bfloat16 autocast", "float32"]
+    assert all("precision" not in record["evaluated"]["protocol"] for record in records)
+    assert records[0]["seeds"] == records[2]["seeds"]
+
+
+def test_bfloat16_that_a_gpu_only_emulates_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an older GPU")
+    with pytest.raises(ValueError, match="an older GPU only emulates it; take 'float32'"):
+        check_precision(torch.device("cuda"), "bfloat16")
+    check_precision(torch.device("cuda"), "float32")
+    check_precision(torch.device("cpu"), "bfloat16")
