@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scl.datasets.fit import Fit
+from scl.datasets.fit import Fit, Method
 from scl.datasets.registry import DataConfig, find, open_to_test
 from scl.device import torchrun
 from scl.evaluation import predict as photographs
@@ -111,7 +111,7 @@ def _fit(options: argparse.Namespace) -> Fit:
     """Decide how images are brought to the network: as asked for, else as the model was trained."""
     # Toyshop's scenes have no size of their own and are composed at the network's.
     composed = find(options.data).composed if "data" in options else None
-    side = options.side
-    if side is None:
-        side = training_notes(options.checkpoint).get("side") or composed or 473
-    return Fit(side, options.resize or ("native" if composed else "exact"))
+    known = training_notes(options.checkpoint)
+    side = options.side or known.get("side") or composed or 473
+    method: Method = options.resize or ("native" if composed else known.get("resize") or "exact")
+    return Fit(side, method)

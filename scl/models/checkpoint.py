@@ -157,7 +157,8 @@ def training_notes(path: str | Path) -> dict[str, Any]:
     """Tell what a checkpoint's record says of its training; whatever an old one lacks is missing.
 
     "side": pixels a side of its images; "recipe": its name; "as": "paper" or "released", where
-    the recipe has both forms; "fusion": how its answers under several supports become one.
+    the recipe has both forms; "fusion": how its answers under several supports become one;
+    "resize": how images are brought to it.
     """
     if not _is_ours(Path(path)):
         return {}

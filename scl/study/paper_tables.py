@@ -120,7 +120,8 @@ def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
     """Raise unless an evaluation is what its file's name says, by the paper's protocol."""
     data, system = recipe.split("-", 1)
     model, protocol = evaluated["model"], evaluated["protocol"]
-    fusion = read_recipe(recipe).test.fusion
+    own = read_recipe(recipe).test
+    fusion: str = own.fusion
     if shots == 1 and protocol["fusion"] == "cross":
         fusion = "cross"  # one support leaves nothing to fuse, and it was the default of all
     found = {
@@ -132,6 +133,8 @@ def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
         "episodes": (protocol["episodes"], 1000),
         "seeds": (len(protocol["seeds"]), 5),
         "fusion": (protocol["fusion"], fusion),
+        "resize": (protocol["fit"]["method"], own.resize),
+        "precision": (evaluated.get("precision", "float32"), "float32"),
     }
     for name, (is_, expected) in found.items():
         if is_ != expected:

@@ -193,10 +193,10 @@ SETTINGS = (
     Setting(
         "images in evaluation",
         "scl.datasets.fit:Fit",
-        "protocol.fit.method",
+        "test.resize",
         BASELINES,
-        "PFENet: `released`, 473 pixels (COCO: 641); CANet: `native`",
-        "{}, at the training size",
+        "{}; PFENet at 473 pixels (COCO: 641)",
+        "{}; PFENet at the training size",
     ),
     Setting("sizes of the query, added up", RULES, "model.zooms", BASELINES),
     Setting("passes over a query, in use", RULES, "model.iterations", BASELINES),

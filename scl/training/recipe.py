@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from scl.datasets.fit import METHODS as RESIZES
+from scl.datasets.fit import Method as Resize
 from scl.datasets.registry import DataConfig
 from scl.method.records import Fusion
 from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1, Rules
@@ -65,16 +67,19 @@ class TestConfig:
     """How the model is meant to be used; its checkpoints say so, and `evaluate` follows.
 
     fusion: how several supports become one answer: "cross" (SCL, Eq. 17), the "average" of the
-    predictions (CANet), or of "vectors" and priors (PFENet).
+    predictions (CANet), or of "vectors" and priors (PFENet). resize: how images come to the network
+    and score maps back, see scl.datasets.fit.Fit.
     """
 
     __test__ = False  # no test, whatever pytest takes from the name
 
     fusion: Fusion = "cross"
+    resize: Resize = "exact"
 
     def __post_init__(self) -> None:
-        if self.fusion not in get_args(Fusion):
-            raise ValueError(f"test.fusion={self.fusion!r}: expected one of {get_args(Fusion)}")
+        for name, known in (("fusion", get_args(Fusion)), ("resize", RESIZES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"test.{name}={getattr(self, name)!r}: expected one of {known}")
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Run:
 
     def _save_model(self, name: str) -> None:
         plan, path, side = self.recipe, self.folder / name, self.recipe.data.side
-        notes = {"recipe": plan.name, "as": plan.reading, "fusion": plan.test.fusion}
+        notes = {"recipe": plan.name, "as": plan.reading, **vars(plan.test)}
         save_checkpoint(self.model, plan.model, path, plan.run.seed, True, side, notes)
 
     # ----------------------------------------------------------------- the log

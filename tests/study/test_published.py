@@ -156,7 +156,13 @@ def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) ->
             "backbone": {"kind": "ResNet"},
             "guidance": {"vectors": ["pri", "aux"] if "scl" in name else ["s"]},
         },
-        "protocol": {"shots": shots, "episodes": 1000, "seeds": [0, 1, 2, 3, 4], "fusion": "cross"}
+        "protocol": {
+            "shots": shots,
+            "episodes": 1000,
+            "seeds": [0, 1, 2, 3, 4],
+            "fusion": "cross",
+            "fit": {"method": "native" if "canet" in name else "exact"},
+        }
         | protocol,
     }
     return {"miou": miou, "fb_iou": fb_iou, "evaluated": evaluated}
@@ -172,6 +178,7 @@ def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) ->
         ("pascal-scl-pfenet-f0-1shot", {"episodes": 40}, "episodes"),
         ("pascal-scl-pfenet-f0-1shot", {"fusion": "average"}, "fusion"),
         ("pascal-scl-pfenet-f0-1shot", {"fusion": "vectors"}, "fusion"),
+        ("pascal-scl-pfenet-f0-1shot", {"fit": {"method": "native"}}, "resize"),
     ],
 )
 def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path, of, protocol, said):
