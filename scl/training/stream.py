@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from scl.method.episode import EpisodeIndex, EpisodeSampler
 
@@ -22,14 +23,22 @@ class TrainingEpisodes:
 
     order: "image" goes once an epoch through all images, as queries, in a new order, and draws a
     class among those an image shows (PFENet, CANet); "class" draws a class, then a query.
+    progress: show that images are looked up, for which scenes have to be composed.
     """
 
-    def __init__(self, sampler: EpisodeSampler, seed: int = 0, order: Order = "image"):
+    def __init__(
+        self,
+        sampler: EpisodeSampler,
+        seed: int = 0,
+        order: Order = "image",
+        progress: bool = False,
+    ):
         if order not in ("image", "class"):
             raise ValueError(f"order={order!r}: expected 'image' or 'class'")
         self.sampler, self.seed, self.order = sampler, seed, order
         by_image: dict[frozenset, list[int]] = {}
-        for item in sorted(int(i) for items in sampler.items.values() for i in items):
+        items = sorted(int(i) for items in sampler.items.values() for i in items)
+        for item in tqdm(items, "images", disable=not progress, leave=False):
             by_image.setdefault(sampler.dataset.sources(item), []).append(item)
         self._images = list(by_image.values())
         self._epoch: tuple[int, np.ndarray] | None = None
