@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +15,12 @@ from scl.device import send
 from scl.method.contracts import Method
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, image_tensor
 from scl.method.records import Maps
+from scl.method.words import expect
 
 BATCH = 16  # images that go through the backbone together
+
+# How an item becomes an image [3, H, W] in 0..1 and its mask [H, W].
+Read: TypeAlias = "Callable[[int], tuple[Tensor, Tensor]]"
 
 
 class FeatureBank:
@@ -24,7 +28,8 @@ class FeatureBank:
 
     Maps that depend on the mask (the support side of PFENet's prior) belong to (image, class),
     which is what an item is. With wrong=True a second copy of the masks is kept that shows
-    another object, to spoil supports with (the data set must know `wrong_mask`).
+    another object, to spoil supports with (the data set must know `wrong_mask`). read: see Read;
+    all images of one size (None: as the data set has them).
     """
 
     def __init__(
@@ -34,22 +39,20 @@ class FeatureBank:
         wrong: bool = False,
         device: torch.device | str = "cpu",
         progress: bool = False,
+        read: Read | None = None,
     ):
-        self.dataset = dataset
-        items = [dataset[i] for i in range(len(dataset.labels))]
-        self.masks = torch.from_numpy(np.stack([mask for _, mask in items])).to(device)
-        self.maps = _encode(model, [im for im, _ in items], self.masks, progress)
+        self.dataset, count = dataset, len(dataset.labels)
+        read = read or _reader(dataset)
+        self.maps, self.masks = _encode(model, read, count, device, progress)
         self.wrong_masks: Tensor | None = None
         self.wrong_maps: Maps | None = None
         if wrong:
             spoiled: Any = dataset  # only some data sets know another object
-            masks = np.stack([spoiled.wrong_mask(i) for i in range(len(items))])
-            self.wrong_masks = torch.from_numpy(masks).to(device)
-            self.wrong_maps = self.maps
+            masks = torch.from_numpy(np.stack([spoiled.wrong_mask(i) for i in range(count)]))
+            self.wrong_masks, self.wrong_maps = masks.to(device), self.maps
             if self.maps.masked is not None:
-                self.wrong_maps = _encode(
-                    model, [im for im, _ in items], self.wrong_masks, progress
-                )
+                wrongly = _repainted(read, masks)
+                self.wrong_maps, _ = _encode(model, wrongly, count, device, progress)
 
     def to(self, device: torch.device | str) -> FeatureBank:
         """Copy to another device."""
@@ -83,13 +86,39 @@ def take_maps(maps: Maps, index: Tensor) -> Maps:
     return maps.apply(lambda m: m[index])
 
 
-def _encode(model: Method, images: Sequence[np.ndarray], masks: Tensor, progress: bool) -> Maps:
-    """Encode all images, a batch at a time."""
-    parts = []
-    starts = range(0, len(images), BATCH)
-    for start in tqdm(starts, desc="features", disable=not progress, leave=False):
-        chunk = torch.stack([image_tensor(im) for im in images[start : start + BATCH]])
-        parts.append(model.encode(chunk.to(masks.device), masks[start : start + BATCH]))
-    mid, *others = zip(*parts, strict=True)
-    joined = (None if c[0] is None else torch.cat(c).contiguous() for c in others)
-    return Maps(torch.cat(mid).contiguous(), *joined)
+def features_gib(model: Method, read: Read, count: int, device: torch.device) -> float:
+    """Say how many GiB a bank of `count` items takes; only the first is encoded."""
+    maps, masks = _encode(model, read, 1, device, progress=False)
+    return count * sum(x.nbytes for x in (*maps, masks) if x is not None) / 2**30
+
+
+def _reader(dataset: Dataset) -> Read:
+    """Read items as a data set has them."""
+
+    def read(index: int) -> tuple[Tensor, Tensor]:
+        image, mask = dataset[index]
+        return image_tensor(image), torch.tensor(mask)
+
+    return read
+
+
+def _repainted(read: Read, masks: Tensor) -> Read:
+    """Read the same images with other masks."""
+    return lambda index: (read(index)[0], masks[index])
+
+
+def _encode(
+    model: Method, read: Read, count: int, device: torch.device | str, progress: bool
+) -> tuple[Maps, Tensor]:
+    """Encode items, a batch at a time; neither images nor maps are ever there twice."""
+    kept: list[Tensor | None] = []
+    for start in tqdm(range(0, count, BATCH), "features", disable=not progress, leave=False):
+        items = [read(i) for i in range(start, min(start + BATCH, count))]
+        images, masks = (torch.stack(x).to(device) for x in zip(*items, strict=True))
+        new = [*model.encode(images, masks), masks]
+        kept = kept or [None if x is None else x.new_empty(count, *x.shape[1:]) for x in new]
+        for whole, part in zip(kept, new, strict=True):
+            if whole is not None and part is not None:
+                whole[start : start + BATCH] = part
+    mid, high, masked, marks = kept
+    return Maps(expect(Tensor, mid), high, masked), expect(Tensor, marks)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the table is read without importing what it names
     from scl.datasets.files import Transform
     from scl.method.episode import Dataset
 
-Keep = Literal["auto", "device", "memory", "loader"]
+Keep = Literal["auto", "features", "device", "memory", "loader"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,22 @@ class DataConfig:
 
     name: of an entry of DATA_SETS; root: its folder; fold: 0..3; grouping: of COCO's folds; side:
     pixels of a training image; augment: "pfenet", "pfenet-coco" (as released for COCO), "canet" or
-    "none"; order: see TrainingEpisodes; keep: decoded images on the "device", in "memory", decoded
-    anew by a "loader", or "auto", the first that fits (on the CPU the loader); canvas: pixels a
-    side of a kept image (None: the data set's own); workers: processes of the loader; held_out:
+    "none"; order: see TrainingEpisodes; keep: what is kept between steps, see below; canvas: pixels
+    a side of a kept image (None: the data set's own); workers: processes of the loader; held_out:
     base classes that training leaves out, to select a checkpoint by (0: all base classes select it,
     in images that training does not see).
+
+    keep is one of
+
+    "features"  The backbone's maps of every item, computed once before the first step. Only where
+                they are always the same: augment "none", and a backbone whose statistics are
+                frozen (model.rules.statistics). At most half of the device's free memory, shared
+                by the processes of a CPU; more is refused.
+    "device"    Decoded images on the device; in memory, if it has no room for them.
+    "memory"    Decoded images in memory.
+    "loader"    Nothing: images are decoded anew, by processes beside the training.
+    "auto"      Features, where they may be kept, fit, and are fewer than the images that the steps
+                would encode; else decoded images where a GPU trains and they fit; else the loader.
     """
 
     name: str = "pascal"

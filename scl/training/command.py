@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from scl.device import one_core_free
 from scl.training.launch import launch
 from scl.training.recipe import read_recipe, recipes
 from scl.training.run import saved_step
@@ -34,7 +35,8 @@ def train(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     try:
-        done = launch(folder, recipe, options.device)
+        with one_core_free():
+            done = launch(folder, recipe, options.device)
     except KeyboardInterrupt:
         again = f"python -m scl train --resume {folder}"
         step = saved_step(folder)

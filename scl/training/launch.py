@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
+from scl.datasets.bank import FeatureBank, Read, features_gib
 from scl.datasets.fit import Letterbox
-from scl.datasets.registry import DataConfig, canvas_of, open_data
+from scl.datasets.registry import DataConfig, Keep, canvas_of, open_data
 from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
 from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, load_episodes
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
+from scl.method.words import expect
+from scl.models.build import build_model
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, PFENET_COCO
 from scl.training.pixels import (
     SHARE,
@@ -50,13 +54,15 @@ def launch(
         refuse_used(folder)
     with torchrun(device) as (workers, own_device):
         plan = resumed(folder) if recipe is None else recipe
+        check_data(plan)
         dataset = open_data(plan.data, "train")
-        episodes = TrainingEpisodes(EpisodeSampler(dataset), plan.run.seed, plan.data.order)
+        sampler, shown = EpisodeSampler(dataset), progress and workers.first
+        episodes = TrainingEpisodes(sampler, plan.run.seed, plan.data.order, shown)
         plan = with_steps(plan, episodes.epoch_length)
-        chosen = pick_device(own_device)
-        score = score_of(plan, workers)
-        feed = feed_of(dataset, plan, episodes, workers, chosen, progress and workers.first)
-        run = Run(plan, folder, feed, score, own_device, workers)
+        score, model = score_of(plan, workers), build_model(plan.model, plan.run.seed)
+        device_here = pick_device(own_device)
+        feed = feed_of(dataset, plan, episodes, workers, device_here, shown, model)
+        run = Run(plan, folder, feed, score, own_device, workers, model)
         if recipe is not None and workers.first:
             start(folder, plan)  # now that nothing stands in its way
         return run.train(progress)
@@ -70,6 +76,24 @@ def with_steps(recipe: Recipe, epoch_length: int) -> Recipe:
     return replace(recipe, train=replace(recipe.train, steps=steps))
 
 
+def same_features(recipe: Recipe) -> bool:
+    """Does the backbone make the same maps of an item in every step?"""
+    return recipe.data.augment == "none" and recipe.model.rules.statistics == "frozen"
+
+
+def check_data(recipe: Recipe) -> None:
+    """Raise if a recipe asks of its data what cannot be, before they are read."""
+    augment, statistics = recipe.data.augment, recipe.model.rules.statistics
+    if augment not in AUGMENTS:
+        raise ValueError(f"data.augment={augment!r}: expected one of {tuple(AUGMENTS)}")
+    if recipe.data.keep == "features" and not same_features(recipe):
+        raise ValueError(
+            f"data.keep='features' with data.augment={augment!r} and the backbone's statistics "
+            f"{statistics!r}: features stay the same with 'none' and 'frozen' alone; take "
+            "data.keep='auto'"
+        )
+
+
 def feed_of(
     dataset: Dataset,
     recipe: Recipe,
@@ -77,14 +101,17 @@ def feed_of(
     workers: Workers,
     device: torch.device,
     progress: bool = False,
+    model: SCL | None = None,
 ) -> Batches:
-    """The batches of a run, from any step on: from kept images, or from a loader."""
+    """The batches of a run, from any step on: from kept features or images, or from a loader.
+
+    model: whose features may be kept (None: nobody's).
+    """
     data, batch = recipe.data, recipe.train.batch
-    if data.augment not in AUGMENTS:
-        raise ValueError(f"data.augment={data.augment!r}: expected one of {tuple(AUGMENTS)}")
     support, query = (replace(c, size=data.side) for c in AUGMENTS[data.augment])
     canvas, share = canvas_of(data), workers.share(batch)
-    bank = keep(dataset, data, canvas, device, progress)
+    features = model and keep_features(model, dataset, recipe, workers, device, progress)
+    bank = None if features else keep(dataset, data, canvas, device, progress)
 
     def places(step: int) -> list[int]:
         return [step * batch + place for place in share]
@@ -96,6 +123,11 @@ def feed_of(
 
     def from_step(first: int) -> Iterator[Episodes]:
         left = range(first, recipe.train.steps)
+        if not left:
+            return iter(())  # a finished run reads nothing
+        if features:
+            maps = features()
+            return (maps.batch([episodes[p] for p in places(step)]) for step in left)
         if bank is not None:
             return (kept(bank, step) for step in left)
         images = EpisodeImages(dataset, episodes, canvas, support, episodes.augmenter, query)
@@ -115,9 +147,7 @@ def keep(
     if data.keep == "loader" or (data.keep == "auto" and device.type == "cpu"):
         return None
     if data.keep not in ("auto", "device", "memory"):
-        raise ValueError(
-            f"data.keep={data.keep!r}: expected 'auto', 'device', 'memory' or 'loader'"
-        )
+        raise ValueError(f"data.keep={data.keep!r}: expected one of {get_args(Keep)}")
     # A budget of nothing keeps the images in memory and still augments on the GPU.
     budget = 0.0 if data.keep == "memory" and device.type == "cuda" else None
     try:
@@ -126,6 +156,52 @@ def keep(
         if data.keep == "auto" and memory_gib(dataset, canvas) > SHARE * free_gib(device):
             return None
         raise
+
+
+def keep_features(
+    model: SCL,
+    dataset: Dataset,
+    recipe: Recipe,
+    workers: Workers,
+    device: torch.device,
+    progress: bool = False,
+) -> Callable[[], FeatureBank] | None:
+    """What computes the features of all items where data.keep wants them; see DataConfig.
+
+    What does not fit is refused at once; the long part waits until a run has its folder.
+    """
+    data, train, count = recipe.data, recipe.train, len(dataset.labels)
+    must = data.keep == "features"
+    wanted = must or (data.keep == "auto" and 2 * train.batch * train.steps >= count)
+    if not (wanted and same_features(recipe)):
+        return None
+    read, model = unaugmented(dataset, data), model.to(device)
+
+    def bank() -> FeatureBank:
+        with autocast(device, train.precision):
+            return FeatureBank(model, dataset, False, device, progress, read)
+
+    with autocast(device, train.precision):
+        need = features_gib(model, read, count, device)
+    room = SHARE * free_gib(device) / (workers.world if device.type == "cpu" else 1)
+    if must and need > room:
+        raise ValueError(
+            f"data.keep='features' needs {need:.2f} GiB, and there is room for {room:.2f} GiB on "
+            f"{device}: lower data.side, or take data.keep='auto'"
+        )
+    return bank if need <= room else None
+
+
+def unaugmented(dataset: Dataset, data: DataConfig) -> Read:
+    """Read items to be encoded once as the images of an episode are read."""
+    alone = [EpisodeIndex(item, (), int(label)) for item, label in enumerate(dataset.labels)]
+    images = EpisodeImages(dataset, alone, canvas_of(data), replace(NONE, size=data.side))
+
+    def read(item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        _, _, query, masks, _ = images[item]
+        return expect(torch.Tensor, query)[0], masks[0]
+
+    return read
 
 
 def score_of(recipe: Recipe, workers: Workers) -> Score | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from scl.method.episode import EpisodeIndex, EpisodeSampler
 
@@ -22,15 +23,23 @@ class TrainingEpisodes:
 
     order: "image" goes once an epoch through all images, as queries, in a new order, and draws a
     class among those an image shows (PFENet); "pair" goes once through all pairs of an image and a
-    class it shows (CANet as released); "class" draws a class, then a query.
+    class it shows (CANet as released); "class" draws a class, then a query. progress: show that
+    images are looked up, for which scenes have to be composed.
     """
 
-    def __init__(self, sampler: EpisodeSampler, seed: int = 0, order: Order = "image"):
+    def __init__(
+        self,
+        sampler: EpisodeSampler,
+        seed: int = 0,
+        order: Order = "image",
+        progress: bool = False,
+    ):
         if order not in get_args(Order):
             raise ValueError(f"order={order!r}: expected one of {get_args(Order)}")
         self.sampler, self.seed, self.order = sampler, seed, order
         queries: dict[frozenset | int, list[int]] = {}  # those that share one place of an epoch
-        for item in sorted(int(i) for items in sampler.items.values() for i in items):
+        items = sorted(int(i) for items in sampler.items.values() for i in items)
+        for item in tqdm(items, "images", disable=not progress, leave=False):
             key = item if order == "pair" else sampler.dataset.sources(item)
             queries.setdefault(key, []).append(item)
         self._queries = list(queries.values())

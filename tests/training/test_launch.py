@@ -1,6 +1,7 @@
 """python -m scl train: started, killed, resumed, shared by two processes."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -15,13 +16,17 @@ from safetensors.torch import load_file
 
 from scl.__main__ import main
 from scl.datasets.registry import open_data
-from scl.device import Workers
+from scl.device import Workers, one_core_free
 from scl.method.episode import EpisodeSampler
+from scl.method.records import Maps
+from scl.models.build import build_model
 from scl.models.checkpoint import training_notes
+from scl.toyshop import compose
 from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
 from scl.training.recipe import SHIPPED, read_recipe
-from scl.training.run import resumed
+from scl.training.run import Run, resumed, saved_step, start
 from scl.training.stream import TrainingEpisodes
+from scl.training.trainer import Trainer
 from tests.helpers.kill_training import ROOT, paint_photos, trial
 
 TINY = [
@@ -81,6 +86,8 @@ def test_another_run_does_not_fit_into_the_folder(photos, tmp_path, capsys):
         (["--fold", "7"], "fold=7"),
         (["--set", "data.name=voc"], "pascal"),
         (["--set", "data.augment=mixup"], "canet"),
+        (["--set", "data.keep=features", "data.augment=pfenet"], "data.keep='auto'"),
+        (["--set", "data.keep=features", "model.rules=released_canet"], "data.keep='auto'"),
         (["--set", "data.name=pascal"], "nowhere"),
         (["--device", "tpu"], "tpu"),
         (["--resume", "nowhere"], "no run"),
@@ -162,6 +169,106 @@ def test_images_are_kept_where_they_fit(photos, monkeypatch):
         keep(dataset, replace(data, keep="memory"), 64, cpu, False)
     with pytest.raises(ValueError, match="'loader'"):
         keep(dataset, replace(data, keep="disk"), 64, cpu, False)
+
+
+def fed(photos, keep: str, *changes: str):
+    """A recipe that augments nothing, and the feed and the model of its run."""
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *changes])
+    plan = replace(plan, data=replace(plan.data, keep=keep))
+    dataset, model = open_data(plan.data, "train"), build_model(plan.model, 0)
+    episodes, cpu = TrainingEpisodes(EpisodeSampler(dataset), 0, "class"), torch.device("cpu")
+    return plan, model, feed_of(dataset, plan, episodes, Workers(), cpu, False, model)
+
+
+@pytest.mark.parametrize("head", ["canet", "pfenet"])
+def test_kept_features_teach_what_images_teach(photos, head):
+    """Padding, too, which is no whole grey level: the network sees 72 x 72 pixels."""
+    steps, losses = 3, {}
+    changes = ["data.side=72", "data.canvas=48", f"model.head={head}", "model.dropout=0.5"]
+    for keep_what in ("loader", "features", "auto"):
+        plan, model, batches = fed(photos, keep_what, *changes)
+        trainer = Trainer(model, plan.train, "cpu")
+        taken = []
+        for _, batch in zip(range(steps), batches(0), strict=False):
+            assert isinstance(batch.query, torch.Tensor if keep_what == "loader" else Maps)
+            torch.manual_seed(0)  # of drop-out
+            taken.append(trainer.step(batch)["total"].item())
+        losses[keep_what] = taken
+    assert losses["features"] == pytest.approx(losses["loader"], rel=1e-4)
+    assert losses["features"] == losses["auto"]
+
+
+def test_features_are_kept_where_they_stay_the_same_and_fit(photos, monkeypatch):
+    def chosen(keep_what: str, *changes: str):
+        return type(next(fed(photos, keep_what, *changes)[2](0)).query)
+
+    assert chosen("auto") is Maps
+    for changes in (["data.augment=pfenet"], ["model.rules=released_canet"], ["train.steps=1"]):
+        assert chosen("auto", *changes) is torch.Tensor
+    assert chosen("features", "train.steps=1") is Maps, "fewer than there are, but asked for"
+    monkeypatch.setattr("scl.training.launch.free_gib", lambda device: 1e-9)
+    assert chosen("auto") is torch.Tensor
+    with pytest.raises(ValueError, match="there is room for 0.00 GiB"):
+        chosen("features")
+
+
+def test_a_resumed_run_on_features_ends_in_the_same_bits(photos, tmp_path):
+    flags = ["data.keep=features", "model.dropout=0.5", "run.save_every=2"]
+    assert main(arguments(photos, tmp_path / "whole", *flags)) == 0
+    plan, _, batches = fed(photos, "features", *flags, "train.steps=6")
+    cut = Run(plan, tmp_path / "cut", batches, device="cpu")
+    start(tmp_path / "cut", plan)
+
+    def dies(first: int):
+        yield from itertools.islice(batches(first), 3)
+        raise KeyboardInterrupt
+
+    cut.batches = dies
+    with pytest.raises(KeyboardInterrupt):
+        cut.train(progress=False)
+    assert saved_step(tmp_path / "cut") == 2
+    assert main(["train", "--resume", str(tmp_path / "cut"), "--device", "cpu"]) == 0
+    whole, again = (load_file(tmp_path / n / "last.safetensors") for n in ("whole", "cut"))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_scenes_are_composed_once(monkeypatch):
+    """By the looking up of sources, before features or a loader's processes read them."""
+    composed = []
+
+    def counted(*given):
+        composed.append(given[2:4])
+        return compose(*given)
+
+    monkeypatch.setattr("scl.datasets.toyshop.compose", counted)
+    monkeypatch.setattr("scl.datasets.toyshop.PER_CLASS", 3)
+    plan = read_recipe("toyshop-small", ["data.side=64", "train.batch=4", "train.steps=6"])
+    dataset, model = open_data(plan.data, "train"), build_model(plan.model, 0)
+    episodes = TrainingEpisodes(EpisodeSampler(dataset), 0, "class")
+    cpu = torch.device("cpu")
+    batches = feed_of(dataset, plan, episodes, Workers(), cpu, False, model)
+    assert len(list(batches(0))) == 6 and len(list(batches(4))) == 2
+    assert len(composed) == len(set(composed)) == 3 * 15
+
+
+def test_a_run_shows_what_it_does_before_its_first_step(photos, tmp_path, capsys):
+    assert main(arguments(photos, tmp_path / "run", steps=3)) == 0
+    shown = capsys.readouterr().err
+    assert shown.index("images") < shown.index("features")
+
+
+def test_training_leaves_a_core_to_others_unless_told(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with one_core_free():
+        pass
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with one_core_free():
+        pass
+    assert chosen == [7, 8, 8, 8]
 
 
 def test_two_processes_learn_what_one_learns(photos, tmp_path):
