@@ -120,7 +120,7 @@ def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
     """Raise unless an evaluation is what its file's name says, by the paper's protocol."""
     data, system = recipe.split("-", 1)
     model, protocol = evaluated["model"], evaluated["protocol"]
-    own = read_recipe(recipe).test
+    own, depth = read_recipe(recipe).test, int(ROWS_OF_RECIPES[recipe][2].removeprefix("resnet"))
     fusion: str = own.fusion
     if shots == 1 and protocol["fusion"] == "cross":
         fusion = "cross"  # one support leaves nothing to fuse, and it was the default of all
@@ -128,6 +128,7 @@ def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
         "data set": (evaluated["data"]["kind"], "Pascal5i" if data == "pascal" else "Coco20i"),
         "head": (model["head"]["kind"], "CANetHead" if "canet" in system else "PFENetHead"),
         "backbone": (model["backbone"]["kind"], "ResNet"),
+        "depth of the backbone": (model["backbone"].get("depth"), depth),
         "vectors": (model["guidance"]["vectors"], ["pri", "aux"] if "scl" in system else ["s"]),
         "shots": (protocol["shots"], shots),
         "episodes": (protocol["episodes"], 1000),

@@ -153,7 +153,7 @@ def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) ->
         "data": {"kind": "Coco20i" if name.startswith("coco") else "Pascal5i"},
         "model": {
             "head": {"kind": "CANetHead" if "canet" in name else "PFENetHead"},
-            "backbone": {"kind": "ResNet"},
+            "backbone": {"kind": "ResNet", "depth": 101 if name.startswith("coco") else 50},
             "guidance": {"vectors": ["pri", "aux"] if "scl" in name else ["s"]},
         },
         "protocol": {
@@ -166,6 +166,16 @@ def evaluation(name: str, miou: float = 0.5, fb_iou: float = 0.5, **protocol) ->
         | protocol,
     }
     return {"miou": miou, "fb_iou": fb_iou, "evaluated": evaluated}
+
+
+def test_a_record_of_another_depth_is_refused(tmp_path):
+    path = tmp_path / "benchmarks" / "pascal-scl-pfenet-f0-1shot.json"
+    path.parent.mkdir()
+    record = evaluation(path.stem)
+    record["evaluated"]["model"]["backbone"]["depth"] = 101
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="depth of the backbone is 101"):
+        own_scores(1, tmp_path)
 
 
 @pytest.mark.parametrize(

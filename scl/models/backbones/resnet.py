@@ -60,7 +60,7 @@ class ResNet(Frozen):
                 f"weights={weights!r}: torchvision has none for PFENet's deep stem; use form "
                 "'torchvision', or load a released checkpoint"
             )
-        self.inputs = inputs
+        self.inputs, self.depth = inputs, depth
         net = DEPTHS[depth](replace_stride_with_dilation=(False, True, True))
         if weights is not None:
             net.load_state_dict(torchvision_state(f"resnet{depth}", weights))
