@@ -54,12 +54,14 @@ def measure(out: Path, device: str, rehearse: bool, pascal: Path | None, only: l
         command += ["--child", "--device", device, *(["--rehearse"] if rehearse else [])]
         command += ["--pascal", str(pascal)] if pascal else []
         print(f"{name}: at most {seconds} s", flush=True)
-        start = time.perf_counter()
+        before, start = _part(path, name), time.perf_counter()
         try:
             code = subprocess.run(command, timeout=seconds).returncode
             ended = "complete" if code == 0 else f"failed with status {code}"
         except subprocess.TimeoutExpired:
             ended = f"stopped after {seconds} s"
+        if before and ended == "complete" and _part(path, name) == before:
+            continue  # it was skipped, and what was measured earlier stays as it is
         note(path, chosen, name, {"ended": ended}, time.perf_counter() - start)
     return path
 
@@ -77,19 +79,27 @@ def measure_part(name: str, out: Path, device: str, rehearse: bool, pascal: Path
     PARTS[name][0](Bench(chosen, REHEARSAL if rehearse else Sizes(), add, pascal))
 
 
+def _part(path: Path, name: str) -> dict:
+    """Read what the record knows of a part."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record.get("parts", {}).get(name, {})
+
+
 def note(
     path: Path, device: torch.device, part: str, values: dict, seconds: float | None = None
 ) -> None:
     """Put what is known of a part into the record."""
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     record |= {"device": device_name(device), "machine": platform.machine()}
-    record["versions"] = {**versions(), "cuda": torch.version.cuda}
+    now = {**versions(), "cuda": torch.version.cuda}
     kept = record.setdefault("parts", {}).setdefault(part, {})
     if "rows" in values and kept.get("ended"):
         if all("skipped" in row for row in values["rows"]):
             return  # what was measured earlier stays
         kept.clear()  # an earlier measurement of this part
     kept |= values
+    if record.setdefault("versions", now) != now:
+        kept["versions"] = now  # this part was measured again, with others
     if seconds is not None:
         kept["seconds"] = round(seconds, 1)
     write_json(path, record)

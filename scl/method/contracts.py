@@ -149,11 +149,11 @@ class Method(nn.Module, ABC):
 
         support, query: maps with leading dimension [B]; the masks: [B, H, W].
         """
-        raise NotImplementedError(f"{type(self).__name__} does not learn")
+        raise NotImplementedError(f"{type(self).__name__} does not learn: use it as it is")
 
     def trainable(self) -> nn.Module:
         """Return the part that learns; no other weights change in training."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn")
+        raise NotImplementedError(f"{type(self).__name__} does not learn: use it as it is")
 
     def moving_statistics(self) -> dict[str, Tensor]:
         """Name the stored statistics of the backbone that training changes."""

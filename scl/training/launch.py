@@ -14,7 +14,7 @@ import torch
 from scl.datasets.bank import FeatureBank, Read, features_gib
 from scl.datasets.fit import Letterbox
 from scl.datasets.registry import DataConfig, Keep, canvas_of, open_data
-from scl.device import Workers, autocast, device_of, gathered, pick_device, torchrun
+from scl.device import Precision, Workers, autocast, device_of, gathered, pick_device, torchrun
 from scl.evaluation.protocol import ahead
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, load_episodes
 from scl.method.metric import count_pixels, mean_iou
@@ -212,12 +212,17 @@ def score_of(recipe: Recipe, workers: Workers) -> Score | None:
     split = "novel" if run.select == "novel" else "validation"
     dataset = open_data(recipe.data, split, transform=Letterbox(recipe.data.side))
     episodes = EpisodeSampler(dataset).fixed(run.validate_episodes, run.seed)
-    return lambda model: episode_miou(model, dataset, episodes, workers)
+    precision = recipe.train.precision
+    return lambda model: episode_miou(model, dataset, episodes, workers, precision)
 
 
 @torch.inference_mode()
 def episode_miou(
-    model: SCL, dataset: Dataset, episodes: Sequence[EpisodeIndex], workers: Workers
+    model: SCL,
+    dataset: Dataset,
+    episodes: Sequence[EpisodeIndex],
+    workers: Workers,
+    precision: Precision = "auto",
 ) -> float:
     """mIoU in 0..1 over episodes at network size, shared among the processes; exact totals.
 
@@ -234,7 +239,7 @@ def episode_miou(
 
     for chunk, batch in zip(chunks, ahead(read, chunks, 1), strict=True):
         batch = batch.to(device)
-        with autocast(device):
+        with autocast(device, precision):
             support = model.condition(batch.support, batch.support_masks)
             done = model.segment(support, batch.query)
         counts[chunk.start : chunk.stop : chunk.step] = count_pixels(done.mask, batch.query_masks)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from scl.__main__ import main
 from scl.bench import gpu, parts
 from scl.bench.clock import count_waits, peak_gib, rate, trace
 from scl.bench.plain import plain_episode
@@ -96,3 +97,34 @@ def test_the_plain_reading_gives_the_same_score_maps(shots):
     ours = model.segment(model.condition(images, masks), images[:, 0]).fused_logits
     plain = plain_episode(model, images[0], masks[0], images[0, 0])
     assert torch.allclose(plain, ours[0], atol=1e-5 * float(ours.abs().max()))
+
+
+def test_a_part_that_is_skipped_leaves_what_was_measured(tmp_path, monkeypatch):
+    path = gpu.record_path(tmp_path, CPU, True)
+    gpu.note(path, CPU, "pascal", {"rows": [{"miou": 50}]})
+    gpu.note(path, CPU, "pascal", {"ended": "complete"}, 9.0)
+    before = path.read_text()
+
+    def run(command, timeout):
+        gpu.measure_part("pascal", tmp_path, "cpu", True, None)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    gpu.measure(tmp_path, "cpu", True, None, ["pascal"])
+    assert path.read_text() == before
+
+
+def test_a_part_measured_again_says_with_what(tmp_path, monkeypatch):
+    path = tmp_path / "CPU.json"
+    gpu.note(path, CPU, "resume", {"rows": [{"value": 1}]})
+    monkeypatch.setattr(gpu, "versions", lambda: {"torch": "9"})
+    gpu.note(path, CPU, "pascal", {"rows": [{"value": 2}]})
+    record = json.loads(path.read_text())
+    assert record["versions"]["torch"] != "9"
+    assert record["parts"]["pascal"]["versions"]["torch"] == "9"
+    assert "versions" not in record["parts"]["resume"]
+
+
+def test_a_whole_run_on_a_cpu_is_refused_without_a_rehearsal(capsys):
+    assert main(["bench", "gpu", "--device", "cpu"]) == 1
+    assert "add --rehearse, or name parts" in capsys.readouterr().err
