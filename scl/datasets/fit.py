@@ -21,7 +21,7 @@ from scl.models.backbones.frozen import DEVIATION, MEAN
 
 Size = tuple[int, int]  # height and width
 Colour = tuple[float, float, float]
-Method = Literal["exact", "released", "native"]
+Method = Literal["exact", "released", "native", "whole"]
 METHODS: tuple[str, ...] = get_args(Method)
 BLACK: Colour = (0.0, 0.0, 0.0)
 
@@ -75,6 +75,8 @@ class Fit:
                 the shorter one at 500 x 375, up to 9 at other shapes of 500 pixels.
     "native"    Nothing is resized, and side is not used (released CANet's test). Images then
                 differ in size, so supports go to the model as a list.
+    "whole"     The longer side gets S pixels, both sides are rounded to multiples of 8, and nothing
+                is padded: for methods that read every cell of a picture. Images differ in size.
     """
 
     side: int = 473
@@ -92,6 +94,9 @@ class Fit:
             return size
         if self.method == "exact":
             return longest(size, self.side)
+        if self.method == "whole":
+            height, width = (max(8, round(x * self.side / max(size) / 8) * 8) for x in size)
+            return height, width
         height, width = (max(8, x * self.side // max(size) // 8 * 8) for x in size)
         return height, width
 
@@ -101,18 +106,18 @@ class Fit:
         """Bring an image [H, W, 3] uint8 and its mask [H, W] with 0, 1, 255 to the network's size.
 
         padding: another colour than the method's own. Returns [3, S, S] float in 0..1 and [S, S]
-        uint8 (0 inside without a mask); [3, H, W] and [H, W] with method "native".
+        uint8 (0 inside without a mask); [3, h, w] and [h, w] with methods "native" and "whole".
         """
         mask = np.zeros(image.shape[:2]) if mask is None else mask
         mask = np.asarray(mask, np.uint8)
         if mask.shape != image.shape[:2]:
             raise ValueError(f"image {image.shape[:2]} and mask {mask.shape} differ in size")
         exact, size = self.method == "exact", self.inner(mask.shape)
-        if exact:
+        if self.method in ("exact", "whole"):
             image, mask = resize(image, mask, size)
         # Copied, because pictures as they are read cannot be written to.
         pixels, labels = image_tensor(np.array(image)), torch.from_numpy(np.array(mask))
-        if self.method == "native":
+        if self.method in ("native", "whole"):
             return pixels, labels
         if not exact:  # without a filter and from corners, as OpenCV resizes in the released code
             pixels = F.interpolate(pixels[None], size, mode="bilinear")[0]
@@ -127,7 +132,8 @@ class Fit:
     def logits_back(self, logits: Tensor, size: Size) -> Tensor:
         """Bring score maps [2, S, S] to [2, H, W] float, at an image's original size (H, W)."""
         height, width = size
-        expected = (height, width) if self.method == "native" else (self.side, self.side)
+        framed = self.method in ("exact", "released")
+        expected = (self.side, self.side) if framed else self.inner(size)
         if logits.dim() != 3 or tuple(logits.shape[-2:]) != expected:
             raise ValueError(
                 f"score maps have shape {tuple(logits.shape)}: expected [2, {expected[0]}, "
@@ -136,6 +142,8 @@ class Fit:
         if self.method == "native":
             return logits.float()
         maps = logits.float()[None]
+        if self.method == "whole":
+            return F.interpolate(maps, (height, width), mode="bilinear")[0]
         if self.method == "exact":
             inner = self.inner((height, width))
             maps = maps[..., : inner[0], : inner[1]]

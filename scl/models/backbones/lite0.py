@@ -69,6 +69,7 @@ LITE0_STAGES = (
     (1, 3, 1, 6, 192, 320),
 )
 MID_STAGES = (2, 4)  # the counterparts of a ResNet's layer2 and layer3: 40 and 112 channels
+ALL_STAGES = (1, 2, 3, 4, 5, 6)  # what similarity maps are made of: 24 to 320 channels
 
 
 class EfficientNetLite0(Frozen):
@@ -76,13 +77,15 @@ class EfficientNetLite0(Frozen):
 
     Source: Tan and Le, ICML 2019; Lite variant and weights as packaged.
     images: [N, 3, H, W] in 0..1. mid: [N, 152, h, w]; high: [N, 320, h, w], where
-    h = ceil(H / stride). stride is 8 (as the paper's ResNet), 16 or 32 (undilated).
+    h = ceil(H / stride). stride is 8 (as the paper's ResNet), 16 or 32 (undilated). kept: the
+    stages that mid lays side by side, all of the last one's size; widths: channels of each.
     """
 
-    mid_channels = 40 + 112
-
-    def __init__(self, stride: int = 8, pretrained: bool = True):
+    def __init__(
+        self, stride: int = 8, pretrained: bool = True, kept: tuple[int, ...] = MID_STAGES
+    ):
         super().__init__()
+        self._kept = kept
         if stride not in (8, 16, 32):
             raise ValueError(f"stride={stride!r}: expected 8, 16 or 32")
         self.stride = stride
@@ -93,21 +96,33 @@ class EfficientNetLite0(Frozen):
         # Channels-last halves the time of depthwise convolutions, on the CPU too.
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the channels of each kept stage."""
+        return tuple(LITE0_STAGES[stage][-1] for stage in self._kept)
+
+    @property
+    def mid_channels(self) -> int:
+        """Return the channels of all kept stages together."""
+        return sum(self.widths)
+
     def mid(self, images: Tensor) -> Tensor:
         # The Lite networks were trained on (grey level - 127) / 128, alike for the three colours.
         x = ((images * 255 - 127) / 128).to(memory_format=torch.channels_last)
         x = F.relu6(self.stem(x))
         maps = []
-        for index, stage in enumerate(self.stages[: MID_STAGES[-1] + 1]):
+        for index, stage in enumerate(self.stages[: self._kept[-1] + 1]):
             x = stage(x)
-            if index in MID_STAGES:
+            if index in self._kept:
                 maps.append(x)
-        # At stride 16 and 32 the first map is finer than the last.
+        # The first maps can be finer than the last.
         h, w = x.shape[-2:]
         maps = [F.adaptive_avg_pool2d(m, (h, w)) for m in maps]
         return torch.cat(maps, dim=1)
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self._kept != MID_STAGES:
+            raise ValueError(f"stages {self._kept} are kept: high-level maps need {MID_STAGES}")
         x = under_mask(mid[:, -112:], mask)
         for stage in self.stages[MID_STAGES[-1] + 1 :]:
             x = stage(x)
