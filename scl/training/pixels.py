@@ -8,7 +8,6 @@ episodes, generators and side, both make the same Episodes.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +82,8 @@ def memory_gib(dataset: Dataset, side: int) -> float:
     Images are counted once where `dataset.sources` names one photograph for several items.
     """
     count = len(dataset.labels)
-    return _gib(len({_source(dataset, i) for i in range(count)}), count, side)
-
-
-def _gib(images: int, masks: int, side: int) -> float:
-    return (3 * images + masks) * side**2 / GIB
+    images = len({_source(dataset, i) for i in range(count)})
+    return (3 * images + count) * side**2 / GIB
 
 
 def _source(dataset: Dataset, index: int) -> object:
@@ -109,28 +105,6 @@ def free_gib(device: torch.device) -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
-def room(device: torch.device, budget: float | None = None) -> dict[torch.device, float]:
-    """GiB that a bank may take where it may be kept: on the device, else in RAM.
-
-    budget: of the device's memory (None: half of what is free).
-    """
-    ram = torch.device("cpu")
-    first = SHARE * free_gib(device) if budget is None else budget
-    return {device: first} if device == ram else {device: first, ram: SHARE * free_gib(ram)}
-
-
-def choose_home(need: float, rooms: dict[torch.device, float]) -> torch.device:
-    """The first device with room for `need` GiB."""
-    for device, gib in rooms.items():
-        if need <= gib:
-            return device
-    found = " and ".join(f"{gib:.2f} GiB on {device}" for device, gib in rooms.items())
-    raise ValueError(
-        f"decoded images need {need:.2f} GiB, and there is room for {found}: pass a smaller side, "
-        "raise budget_gib, or read with episode_loader, which keeps nothing"
-    )
-
-
 # --------------------------------------------------------------------------- bank
 
 
@@ -138,9 +112,8 @@ class PixelBank:
     """Every image of a data set decoded once and kept, with the mask of every item.
 
     side: pixels a side of the canvas that an image lies on, top left, shrunk if it is larger.
-    device: where batches are made. The bank is kept there too if it takes no more than `budget_gib`
-    (None: half of what is free); if not, in RAM, from where each batch's images are sent (a warning
-    says so); if that is too small as well, a ValueError says what to do.
+    device: where batches are made; home: where images are kept (None: there too), from where those
+    of each batch are sent.
 
     Items that name the same one photograph as their source share its image if they do decode to
     the same pixels, which a transform of the data set may prevent; otherwise each keeps its own.
@@ -153,26 +126,15 @@ class PixelBank:
         dataset: Dataset,
         side: int,
         device: torch.device | str = "cpu",
-        budget_gib: float | None = None,
+        home: torch.device | None = None,
         progress: bool = True,
     ):
         self.device, self.side = torch.device(device), side
-        # Before decoding, which fills the memory that is counted here.
-        rooms = room(self.device, budget_gib)
-        choose_home(memory_gib(dataset, side), rooms)
         images, masks, self.slots = _decode(dataset, side, progress)
         self.sizes = np.array([mask.shape for mask in masks])
         self.foregrounds = [Foreground.of(mask) for mask in masks]
-        need = _gib(len(images), len(masks), side)
-        home = choose_home(need, rooms)
-        if home != self.device:
-            warnings.warn(
-                f"{need:.1f} GiB of decoded images are too many for {self.device}: they stay in "
-                "RAM, and each batch is sent; a smaller side or a larger budget_gib avoids that",
-                stacklevel=2,
-            )
-        self.images = _canvases(images, side, 0, home)
-        self.masks = _canvases(masks, side, IGNORE, home)
+        self.images = _canvases(images, side, 0, home or self.device)
+        self.masks = _canvases(masks, side, IGNORE, home or self.device)
 
     def episodes(
         self,

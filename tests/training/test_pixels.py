@@ -8,19 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-import scl.training.pixels
 from scl.method.checks import check_support
 from scl.method.episode import EpisodeIndex, EpisodeSampler, image_tensor
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
 from scl.training.pixels import (
     EpisodeImages,
     PixelBank,
-    choose_home,
     episode_loader,
-    free_gib,
     load_item,
     memory_gib,
-    room,
 )
 
 SMALL = replace(PFENET, size=32)
@@ -196,31 +192,8 @@ def test_every_support_shows_its_object_after_any_crop():
         assert (batch.query_masks == 1).any(dim=2).any(dim=1).all()
 
 
-def test_too_many_images_for_the_memory_are_refused_before_any_is_decoded():
-    class Untouchable(Pictures):
-        def __getitem__(self, index):
-            raise AssertionError("decoded")
-
-    with pytest.raises(
-        ValueError, match="need 6.29 GiB, and there is room for 2.00 GiB on cpu: .*loader"
-    ):
-        PixelBank(Untouchable(), side=15000, budget_gib=2)
-    assert 0 < free_gib(torch.device("cpu")) < float("inf")
-
-
-def test_what_does_not_fit_on_the_gpu_stays_in_memory(monkeypatch):
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr(scl.training.pixels, "free_gib", lambda device: 8 if device == cuda else 40)
-    assert room(cuda) == {cuda: 4, cpu: 20} and room(cpu) == {cpu: 20}
-    assert room(cuda, 6) == {cuda: 6, cpu: 20} and room(cpu, 6) == {cpu: 6}
-    assert choose_home(3, room(cuda)) == cuda and choose_home(5, room(cuda)) == cpu
-    with pytest.raises(ValueError, match="need 21.00 GiB.* 4.00 GiB on cuda and 20.00 GiB on cpu"):
-        choose_home(21, room(cuda))
-    # Another device that this machine has too: the CPU by its number.
-    monkeypatch.setattr(scl.training.pixels, "choose_home", lambda *_: torch.device("cpu:0"))
-    with pytest.warns(UserWarning, match="too many for cpu: they stay in RAM"):
-        moved = PixelBank(Pictures(), LARGEST, progress=False)
-    assert moved.episodes([EpisodeIndex(0, (1,), 0)]).query.shape[-1] == 473
+def test_a_default_crop_has_the_side_of_the_recipes(bank):
+    assert bank.episodes([EpisodeIndex(0, (1,), 0)]).query.shape[-1] == 473
 
 
 def test_what_is_missing_is_named(bank, episodes):
@@ -250,12 +223,12 @@ def test_what_is_missing_is_named(bank, episodes):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("budget", [None, 0.0])
-def test_a_bank_on_cuda_makes_the_batches_of_the_cpu(bank, episodes, budget):
+@pytest.mark.parametrize("home", ["cuda", "cpu"])
+def test_a_bank_on_cuda_makes_the_batches_of_the_cpu(bank, episodes, home):
     draws = [[generator(0, i) for i in range(6)] for _ in range(2)]
     here = bank.episodes(episodes, SMALL, draws[0])
-    moved = PixelBank(Pictures(), LARGEST, device="cuda", budget_gib=budget, progress=False)
+    moved = PixelBank(Pictures(), LARGEST, "cuda", torch.device(home), progress=False)
     there = moved.episodes(episodes, SMALL, draws[1])
-    assert there.query.is_cuda and moved.images.is_cuda == (budget is None)
+    assert there.query.is_cuda and moved.images.is_cuda == (home == "cuda")
     assert torch.equal(here.support_masks, there.support_masks.cpu())
     assert (here.support - there.support.cpu()).abs().max() <= 1.01 / 255
