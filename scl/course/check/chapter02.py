@@ -135,7 +135,12 @@ def _cells(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return values / 1000, counts / counts.sum()
 
 
-def _judge_pair(*answer: Any) -> str:
+@judge.told
+def same_average(*answer: Any) -> str:
+    """Chapter 2, open: (maps [2, d, h, w], masks [2, h, w]), two objects with the same v_s.
+
+    Takes the two tensors, a tuple of them, or a function without arguments that returns it.
+    """
     maps, masks = judge.values_of(answer, ("maps [2, d, h, w]", "masks [2, h, w]"))
     maps = judge.finite(maps, "maps", (2, None, None, None))
     masks = judge.finite(masks, "masks", (2, *maps.shape[2:]))
@@ -168,11 +173,3 @@ def _check_two_objects(maps: Tensor, masks: Tensor) -> None:
             "Both objects consist of the same cells, only in other places or more often. Find "
             "objects whose cells themselves differ."
         )
-
-
-def same_average(*answer: Any) -> bool:
-    """Chapter 2, open: (maps [2, d, h, w], masks [2, h, w]), two objects with the same v_s.
-
-    Takes the two tensors, a tuple of them, or a function without arguments that returns it.
-    """
-    return judge.tell(_judge_pair, *answer)

@@ -172,7 +172,13 @@ def _cut(function: Function, g: torch.Generator) -> tuple[float, Tensor]:
     return float(_cosine(features, a[None], b[None])), _random_halves(features, mask, g)
 
 
-def _judge_split(function: Function) -> str:
+@judge.told
+def own_split(function: Function) -> str:
+    """Chapter 3, open: function(features [d, h, w], mask [h, w]) -> (a, b), both [h, w].
+
+    Two regions that share out the object's cells, and whose averages point in more different
+    directions than those of random halves.
+    """
     g = judge.generator(2)
     cuts = [_cut(function, g) for _ in range(6)]
     better = sum(cosine < float(halves.min()) for cosine, halves in cuts)
@@ -187,12 +193,3 @@ def _judge_split(function: Function) -> str:
             "map; what else tells them apart?"
         )
     raise Mistake(f"Only on {better} of 6 objects your regions beat all random halves: {numbers}.")
-
-
-def own_split(function: Function) -> bool:
-    """Chapter 3, open: function(features [d, h, w], mask [h, w]) -> (a, b), both [h, w].
-
-    Two regions that share out the object's cells, and whose averages point in more different
-    directions than those of random halves.
-    """
-    return judge.tell(_judge_split, function)

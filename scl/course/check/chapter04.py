@@ -147,7 +147,14 @@ def _check_answers(answers: Any, truth: dict[tuple[str, str], bool]) -> None:
         )
 
 
-def _judge_learners(answers: Any) -> str:
+@judge.told
+def who_learns(answers: Any) -> str:
+    """Chapter 4, stretch: {(loss, part): bool}, does this loss send a gradient to this part?
+
+    Losses "q", "s1", "s2" and parts "reducer", "compare", "support_branch", "query_branch",
+    "aspp" of CANet's head, guided by pri and aux. Takes the dictionary, or a function without
+    arguments that returns it.
+    """
     answers, truth = judge.value_of(answers), gradients()
     _check_answers(answers, truth)
     wrong = [key for key in truth if answers[key] != truth[key]]
@@ -163,16 +170,6 @@ def _judge_learners(answers: Any) -> str:
     raise Mistake(f"{count}. Think again about loss {loss!r} and part {part!r}: {question}")
 
 
-def who_learns(answers: Any) -> bool:
-    """Chapter 4, stretch: {(loss, part): bool}, does this loss send a gradient to this part?
-
-    Losses "q", "s1", "s2" and parts "reducer", "compare", "support_branch", "query_branch",
-    "aspp" of CANet's head, guided by pri and aux. Takes the dictionary, or a function without
-    arguments that returns it.
-    """
-    return judge.tell(_judge_learners, answers)
-
-
 def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
     """Take both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
     a, b, mask = judge.values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
@@ -186,7 +183,13 @@ def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
     return torch.stack([a, b]), mask.expand(2, -1, -1)
 
 
-def _judge_order(*answer: Any) -> str:
+@judge.told
+def loss_is_not_the_metric(*answer: Any) -> str:
+    """Chapter 4, open: (a [2, h, w], b [2, h, w], mask [h, w]), two score maps for one mask.
+
+    a must have the lower cross-entropy, and yet the lower IoU of its argmax. Takes the three
+    tensors, a tuple of them, or a function without arguments that returns it.
+    """
     both, masks = _score_maps(*answer)
     pairs = zip(both.split(1), masks.split(1), strict=True)
     loss = [float(_right_entropy(*pair)) for pair in pairs]
@@ -204,12 +207,3 @@ def _judge_order(*answer: Any) -> str:
         f"Loss and IoU both prefer {better} ({numbers}). One counts how sure a pixel is, the other "
         "only on which side it falls."
     )
-
-
-def loss_is_not_the_metric(*answer: Any) -> bool:
-    """Chapter 4, open: (a [2, h, w], b [2, h, w], mask [h, w]), two score maps for one mask.
-
-    a must have the lower cross-entropy, and yet the lower IoU of its argmax. Takes the three
-    tensors, a tuple of them, or a function without arguments that returns it.
-    """
-    return judge.tell(_judge_order, *answer)

@@ -164,7 +164,12 @@ def _check_scores(scores: Tensor, mutual: Tensor) -> None:
         )
 
 
-def _judge_score(function: Function) -> str:
+@judge.told
+def own_score(function: Function) -> str:
+    """Chapter 6, open: function(mutual [B, K, K]) -> scores [B, K], at least 0.
+
+    One support of each episode is spoiled; it must rank last more often than by Eq. 16.
+    """
     mutual, spoiled = _spoiled_episodes()
     result = judge.run(function, "400 episodes of 5 supports", mutual)
     scores = judge.finite(result, "The result", tuple(mutual.shape[:2]))
@@ -176,11 +181,3 @@ def _judge_score(function: Function) -> str:
     if mine > theirs:
         return numbers
     raise Mistake(f"Your score does not beat Eq. 16: {numbers}.")
-
-
-def own_score(function: Function) -> bool:
-    """Chapter 6, open: function(mutual [B, K, K]) -> scores [B, K], at least 0.
-
-    One support of each episode is spoiled; it must rank last more often than by Eq. 16.
-    """
-    return judge.tell(_judge_score, function)
