@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,16 +112,10 @@ def _value(recipe: Recipe, place: str) -> str:
     """Write the value at SECTION.NAME; what differs between supports and queries, says both."""
     section, _, path = place.partition(".")
     if section == "augment":
-        support, query = (_word(_at(a, path)) for a in AUGMENTS[recipe.data.augment])
+        support, query = (_word(attrgetter(path)(a)) for a in AUGMENTS[recipe.data.augment])
         return support if support == query else f"{support} (supports), {query} (queries)"
     others: dict[str, Any] = {"protocol": ProtocolConfig(), "items": items}
-    return _word(_at(others.get(section) or getattr(recipe, section), path))
-
-
-def _at(owner: Any, path: str) -> Any:
-    for name in path.split("."):
-        owner = getattr(owner, name)
-    return owner
+    return _word(attrgetter(path)(others.get(section) or getattr(recipe, section)))
 
 
 def _word(value: object) -> str:

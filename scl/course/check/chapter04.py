@@ -29,18 +29,6 @@ def _picked(values: Tensor, mask: Tensor) -> Tensor:
     return F.nll_loss(values, mask, ignore_index=IGNORE)
 
 
-def _entropy_cases() -> list[Case]:
-    g = judge.generator(3)
-    logits = 2 * torch.randn(2, 2, 5, 6, generator=g)
-    mask = (torch.rand(2, 5, 6, generator=g) > 0.6).long()
-    unknown = mask.clone()
-    unknown[0, :3], unknown[1, 4] = IGNORE, IGNORE
-    return [
-        Case("masks of 0 and 1", (logits, mask)),
-        Case("masks of 0, 1 and 255", (logits, unknown)),
-    ]
-
-
 def _entropy_sum(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
 
@@ -92,8 +80,17 @@ def cross_entropy(function: Function) -> bool:
     The mask holds whole numbers: 0, 1, and 255 where nobody knows. The average runs over all
     pixels of the batch whose label is known.
     """
+    g = judge.generator(3)
+    logits = 2 * torch.randn(2, 2, 5, 6, generator=g)
+    mask = (torch.rand(2, 5, 6, generator=g) > 0.6).long()
+    unknown = mask.clone()
+    unknown[0, :3], unknown[1, 4] = IGNORE, IGNORE
+    cases = [
+        Case("masks of 0 and 1", (logits, mask)),
+        Case("masks of 0, 1 and 255", (logits, unknown)),
+    ]
     well = "the average over all pixels whose label is known, and over no others"
-    return judge.compare(function, _right_entropy, _entropy_cases(), ENTROPY_SLIPS, well)
+    return judge.compare(function, _right_entropy, cases, ENTROPY_SLIPS, well)
 
 
 LOSSES = ("q", "s1", "s2")
