@@ -149,9 +149,8 @@ def check_can_build() -> None:
             "This Python cannot make environments: its venv or ensurepip module is missing.\n"
             "On Debian or Ubuntu: sudo apt install python3-venv; then run the same command again."
         )
-    free = shutil.disk_usage(ROOT).free
-    if free < NEEDED_GB * 1e9:  # the old environment goes first, so it counts as free
-        free += sum(f.stat().st_size for f in VENV.rglob("*") if f.is_file())
+    old = sum(f.stat().st_size for f in VENV.rglob("*") if f.is_file())  # it goes first
+    free = shutil.disk_usage(ROOT).free + old
     if free < NEEDED_GB * 1e9:
         raise TaskError(
             f"Too little disk space: {free / 1e9:.1f} GB free, {NEEDED_GB} GB needed in {ROOT}.\n"

@@ -1,6 +1,6 @@
 """Self-guided and cross-guided few-shot segmentation (SCL, CVPR 2021), small and tested.
 
-Each folder is a room, and imports only what stands before it: `toyshop` renders toys, `method` is
+Each folder is a room, and imports only what stands before it: `toyshop` shows toys, `method` is
 the paper, `models` are ready to use, `datasets` give images with masks, `evaluation` scores,
 `training` teaches, `study` holds what the course has measured, `bench` times it on a machine, and
 `course` is what the chapters import.

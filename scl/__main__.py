@@ -176,11 +176,11 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _atlas(options: argparse.Namespace) -> None:
-    from scl.toyshop import Atlas, compare, rebuild
+    from scl.toyshop.atlas import Atlas, maker
 
-    rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
+    maker().rebuild(options.out, processes=options.processes, overwrite=options.overwrite)
     if options.compare:
-        found = compare(Atlas.load(), Atlas.load(options.out))
+        found = maker().compare(Atlas.load(), Atlas.load(options.out))
         print(
             f"{100 * found.close:.3f} % of pixels within one grey level, "
             f"worst mask IoU {found.worst_iou:.5f}"

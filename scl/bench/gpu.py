@@ -19,6 +19,7 @@ from scl.bench import parts
 from scl.bench.parts import REHEARSAL, Bench, Sizes
 from scl.device import pick_device
 from scl.files import versions, write_json
+from scl.study.tables import markdown
 
 # Part: what measures it, and the seconds it may take. Together they fit into nine minutes.
 PARTS = {
@@ -79,17 +80,20 @@ def measure_part(name: str, out: Path, device: str, rehearse: bool, pascal: Path
     PARTS[name][0](Bench(chosen, REHEARSAL if rehearse else Sizes(), add, pascal))
 
 
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def _part(path: Path, name: str) -> dict:
     """Read what the record knows of a part."""
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return record.get("parts", {}).get(name, {})
+    return _read(path).get("parts", {}).get(name, {})
 
 
 def note(
     path: Path, device: torch.device, part: str, values: dict, seconds: float | None = None
 ) -> None:
     """Put what is known of a part into the record."""
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record = _read(path)
     record |= {"device": device_name(device), "machine": platform.machine()}
     now = {**versions(), "cuda": torch.version.cuda}
     kept = record.setdefault("parts", {}).setdefault(part, {})
@@ -107,18 +111,12 @@ def note(
 
 def table(path: Path) -> str:
     """A record as tables that a person reads."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    lines = [f"# {record['device']}", ""]
+    record = _read(path)
+    texts = [f"# {record['device']}"]
     for name, part in record["parts"].items():
-        lines += [
-            f"## {name} ({part.get('ended', 'not finished')}, {part.get('seconds', 0)} s)",
-            "",
-        ]
+        texts.append(f"## {name} ({part.get('ended', 'not finished')}, {part.get('seconds', 0)} s)")
         rows = [{k: v for k, v in r.items() if k != "trace"} for r in part.get("rows", [])]
         for columns in dict.fromkeys(tuple(row) for row in rows):
-            lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-            for row in rows:
-                if tuple(row) == columns:
-                    lines.append("| " + " | ".join(str(row[c]) for c in columns) + " |")
-            lines.append("")
-    return "\n".join(lines)
+            alike = (row.values() for row in rows if tuple(row) == columns)
+            texts.append(markdown(columns, map(list, alike)))
+    return "\n\n".join(texts) + "\n"

@@ -7,7 +7,7 @@ products and convolutions, two operations for a multiply-add.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,31 +37,31 @@ IMAGES = {"pascal": 5953, "coco": 82081}
 
 @dataclass(frozen=True)
 class Case:
-    """One system: head, "baseline" or "scl", preset of rules, shots."""
+    """One system: head, "baseline" or "scl", "paper" or "released" rules, shots."""
 
     head: str
     method: str
-    preset: str
+    rules: str
     shots: int
 
     def config(self) -> ModelConfig:
         """Take ResNet-50 of the released form, one zoom and one iteration (as in training)."""
-        rules = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[self.head]
+        released = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[self.head]
         return full_size(
             self.head,
             f"resnet50_{self.head}",
             SELF_GUIDED if self.method == "scl" else V_S,
-            PAPER if self.preset == "paper" else rules,
+            PAPER if self.rules == "paper" else released,
             iterations=1,
             zooms=(1.0,),
         )
 
 
 CASES = tuple(
-    Case(head, method, preset, shots)
+    Case(head, method, rules, shots)
     for head in ("pfenet", "canet")
     for method, shots in (("baseline", 1), ("scl", 1), ("scl", 5))
-    for preset in ("released", "paper")
+    for rules in ("released", "paper")
 )
 
 
@@ -83,16 +83,9 @@ def count() -> list[dict]:
     records = []
     for case in CASES:
         parts = episode_gflop(build_model(case.config()), case.shots)
-        records.append(
-            {
-                "head": case.head,
-                "method": case.method,
-                "rules": case.preset,
-                "shots": case.shots,
-                **{name: round(value, 1) for name, value in parts.items()},
-                "released_code": RELEASED_COUNT.get((case.head, case.method, case.shots)),
-            }
-        )
+        known = RELEASED_COUNT.get((case.head, case.method, case.shots))
+        rounded = {name: round(value, 1) for name, value in parts.items()}
+        records.append({**asdict(case), **rounded, "released_code": known})
     return records
 
 
@@ -119,14 +112,9 @@ def count_training() -> list[dict]:
             continue
         steps = recipe.run.epochs * math.ceil(IMAGES[recipe.data.name] / recipe.train.batch)
         gflop = step_gflop(recipe)
-        records.append(
-            {
-                "recipe": name,
-                "gflop_per_step": round(gflop),
-                "steps": steps,
-                "hours": round(gflop * steps / TFLOP_PER_SECOND / 1e3 / 3600, 1),
-            }
-        )
+        hours = round(gflop * steps / TFLOP_PER_SECOND / 1e3 / 3600, 1)
+        work = {"gflop_per_step": round(gflop), "steps": steps, "hours": hours}
+        records.append({"recipe": name, **work})
     return records
 
 

@@ -13,7 +13,9 @@ import json
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -34,11 +36,19 @@ def default_folder() -> Path:
     return Path(named) if named else Path(__file__).resolve().parents[2] / "data"
 
 
+def maker() -> ModuleType:
+    """Import toymaker, the program in data/: not before it is needed, for most never render."""
+    try:
+        return import_module("toymaker")
+    except ModuleNotFoundError:
+        raise ValueError(
+            "toymaker, which renders toys, is not installed: python3 tasks.py install adds it"
+        ) from None
+
+
 @lru_cache(maxsize=256)
 def _rendered(cls: str, view: int, seed: int, size: int) -> View:
-    from .render import render_view  # here, for most who read an atlas never render
-
-    return render_view(cls, view, seed, size)
+    return maker().render_view(cls, view, seed, size)
 
 
 @dataclass

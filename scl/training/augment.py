@@ -294,26 +294,6 @@ def apply(
     return pictures, labels.masked_fill_(~inside, IGNORE)
 
 
-def augment(
-    images: Tensor,
-    masks: Tensor,
-    sizes: Tensor,
-    config: AugmentConfig,
-    generator: np.random.Generator | Sequence[np.random.Generator],
-) -> tuple[Tensor, Tensor]:
-    """Draw and apply: see `apply` for shapes.
-
-    generator: one for all samples, in turn, or one for each.
-    """
-    generators = each(generator, len(images))
-    seen, true = masks.cpu().numpy(), torch.as_tensor(sizes).tolist()
-    transforms = [
-        draw(config, h, w, Foreground.of(mask[:h, :w]), g)
-        for mask, (h, w), g in zip(seen, true, generators, strict=True)
-    ]
-    return apply(images, masks, sizes, transforms)
-
-
 def each(
     generator: np.random.Generator | Sequence[np.random.Generator], count: int
 ) -> list[np.random.Generator]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,14 +149,25 @@ def keep(
         return None
     if data.keep not in ("auto", "device", "memory"):
         raise ValueError(f"data.keep={data.keep!r}: expected one of {get_args(Keep)}")
-    # A budget of nothing keeps the images in memory and still augments on the GPU.
-    budget = 0.0 if data.keep == "memory" and device.type == "cuda" else None
-    try:
-        return PixelBank(dataset, canvas, device, budget, progress)
-    except ValueError:
-        if data.keep == "auto" and memory_gib(dataset, canvas) > SHARE * free_gib(device):
-            return None
-        raise
+    need, ram = memory_gib(dataset, canvas), torch.device("cpu")
+    places = (ram,) if data.keep == "memory" else (device, ram)
+    rooms = {place: SHARE * free_gib(place) for place in places}
+    home = next((place for place, gib in rooms.items() if need <= gib), None)
+    if home is None and data.keep == "auto":
+        return None
+    if home is None:
+        found = " and ".join(f"{gib:.2f} GiB on {place}" for place, gib in rooms.items())
+        raise ValueError(
+            f"decoded images need {need:.2f} GiB, and there is room for {found}: lower "
+            "data.canvas, or take data.keep='loader', which keeps nothing"
+        )
+    if home != places[0]:
+        warnings.warn(
+            f"{need:.1f} GiB of decoded images are too many for {device}: they stay in memory, and "
+            "each batch is sent; a smaller data.canvas avoids that",
+            stacklevel=2,
+        )
+    return PixelBank(dataset, canvas, device, home, progress)
 
 
 def keep_features(

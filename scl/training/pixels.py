@@ -8,7 +8,6 @@ episodes, generators and side, both make the same Episodes.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +30,6 @@ GIB = 2**30
 # Of the memory that is free, so much may be taken without asking.
 SHARE = 0.5
 
-# So many items, evenly spread, tell how large a data set's images are.
-PROBED = 32
-
 
 def join(batches: Sequence[Episodes]) -> Episodes:
     """Several batches as one."""
@@ -50,7 +46,7 @@ class Item(NamedTuple):
     mask: np.ndarray
 
 
-def load_item(dataset: Dataset, index: int, side: int | None) -> Item:
+def load_item(dataset: Dataset, index: int, side: int) -> Item:
     """Decode an item, and shrink it if its longer side has more than `side` pixels.
 
     An object never gets lost by shrinking: the last of it stays as one pixel.
@@ -67,7 +63,7 @@ def load_item(dataset: Dataset, index: int, side: int | None) -> Item:
             f"item {index}: the mask holds {strange[0]}: expected 0, 1 and {IGNORE} alone; a "
             "grey-level mask needs '(mask > 127)' first"
         )
-    return Item(image, mask) if side is None else Item(*shrink(image, mask, side))
+    return Item(*shrink(image, mask, side))
 
 
 def _canvas(pixels: np.ndarray, side: int, fill: int) -> np.ndarray:
@@ -80,16 +76,12 @@ def _canvas(pixels: np.ndarray, side: int, fill: int) -> np.ndarray:
 # ------------------------------------------------------------------------- memory
 
 
-def memory_gib(dataset: Dataset, side: int | None = None) -> float:
-    """GiB that a PixelBank of a data set takes; nothing is loaded but a few items.
+def memory_gib(dataset: Dataset, side: int) -> float:
+    """GiB that a PixelBank of a data set takes; nothing is loaded.
 
-    side: as in PixelBank; None: the longest found among 32 items. Images are counted once where
-    `dataset.sources` names one photograph for several items.
+    Images are counted once where `dataset.sources` names one photograph for several items.
     """
     count = len(dataset.labels)
-    if side is None:
-        probed = np.unique(np.linspace(0, count - 1, min(count, PROBED)).astype(int))
-        side = max(max(dataset[int(i)][1].shape) for i in probed)
     images = len({_source(dataset, i) for i in range(count)})
     return (3 * images + count) * side**2 / GIB
 
@@ -113,39 +105,15 @@ def free_gib(device: torch.device) -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
-def room(device: torch.device, budget: float | None = None) -> dict[torch.device, float]:
-    """GiB that a bank may take where it may be kept: on the device, else in RAM.
-
-    budget: of the device's memory (None: half of what is free).
-    """
-    ram = torch.device("cpu")
-    first = SHARE * free_gib(device) if budget is None else budget
-    return {device: first} if device == ram else {device: first, ram: SHARE * free_gib(ram)}
-
-
-def choose_home(need: float, rooms: dict[torch.device, float]) -> torch.device:
-    """The first device with room for `need` GiB."""
-    for device, gib in rooms.items():
-        if need <= gib:
-            return device
-    found = " and ".join(f"{gib:.2f} GiB on {device}" for device, gib in rooms.items())
-    raise ValueError(
-        f"decoded images need {need:.2f} GiB, and there is room for {found}: pass a smaller side, "
-        "raise budget_gib, or read with episode_loader, which keeps nothing"
-    )
-
-
 # --------------------------------------------------------------------------- bank
 
 
 class PixelBank:
     """Every image of a data set decoded once and kept, with the mask of every item.
 
-    side: pixels a side of the canvas that an image lies on, top left, shrunk if it is larger
-    (None: the longest side of all images, so nothing is shrunk). device: where batches are made.
-    The bank is kept there too if it takes no more than `budget_gib` (None: half of what is free);
-    if not, in RAM, from where each batch's images are sent (a warning says so); if that is too
-    small as well, a ValueError says what to do.
+    side: pixels a side of the canvas that an image lies on, top left, shrunk if it is larger.
+    device: where batches are made; home: where images are kept (None: there too), from where those
+    of each batch are sent.
 
     Items that name the same one photograph as their source share its image if they do decode to
     the same pixels, which a transform of the data set may prevent; otherwise each keeps its own.
@@ -156,34 +124,17 @@ class PixelBank:
     def __init__(
         self,
         dataset: Dataset,
-        side: int | None = None,
+        side: int,
         device: torch.device | str = "cpu",
-        budget_gib: float | None = None,
+        home: torch.device | None = None,
         progress: bool = True,
     ):
-        self.device = torch.device(device)
-        # Before decoding, which fills the memory that is counted here.
-        rooms = room(self.device, budget_gib)
-        choose_home(memory_gib(dataset, side), rooms)
+        self.device, self.side = torch.device(device), side
         images, masks, self.slots = _decode(dataset, side, progress)
-        self.side = side or max(max(mask.shape) for mask in masks)
         self.sizes = np.array([mask.shape for mask in masks])
         self.foregrounds = [Foreground.of(mask) for mask in masks]
-        need = (3 * len(images) + len(masks)) * self.side**2 / GIB
-        home = choose_home(need, rooms)
-        if home != self.device:
-            warnings.warn(
-                f"{need:.1f} GiB of decoded images are too many for {self.device}: they stay in "
-                "RAM, and each batch is sent; a smaller side or a larger budget_gib avoids that",
-                stacklevel=2,
-            )
-        self.images = _canvases(images, self.side, 0, home)
-        self.masks = _canvases(masks, self.side, IGNORE, home)
-
-    @property
-    def gib(self) -> float:
-        """GiB that images and masks take."""
-        return (self.images.nbytes + self.masks.nbytes) / GIB
+        self.images = _canvases(images, side, 0, home or self.device)
+        self.masks = _canvases(masks, side, IGNORE, home or self.device)
 
     def episodes(
         self,
@@ -221,7 +172,7 @@ class PixelBank:
 
 
 def _decode(
-    dataset: Dataset, side: int | None, progress: bool
+    dataset: Dataset, side: int, progress: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """All different images, the mask of every item, and which image [items] each item shows."""
     images: list[np.ndarray] = []

@@ -78,7 +78,7 @@ def test_whatever_the_readings_differ_in_has_a_row():
 
 
 def test_every_place_is_a_place():
-    known = {*SECTIONS, "augment", "protocol", ""}
+    known = {*SECTIONS, "augment", "protocol", "items", ""}
     assert {setting.place.partition(".")[0] for setting in SETTINGS} <= known
     assert {setting.of for setting in SETTINGS} <= {*GROUPS, ""}
 

@@ -15,14 +15,10 @@ from scl.toyshop import (
     CLUTTER,
     PARTS,
     Atlas,
-    Comparison,
-    agreement,
-    compare,
     compose,
     default_folder,
-    rebuild,
-    render_view,
 )
+from toymaker import Comparison, agreement, compare, rebuild, render_view
 
 NOVEL = tuple(CLASSES[i] for i in split_classes(len(CLASSES), 1).novel)
 BASE = tuple(cls for cls in CLASSES if cls not in NOVEL)
@@ -59,15 +55,20 @@ def test_the_renderer_waits_until_a_view_is_rendered():
 import sys
 from scl.toyshop import CLASSES, Atlas, compose
 compose(Atlas.load(), 0, "mug", 0, size=64)
-renderer = {"scl.toyshop." + name for name in ("sdf", "families", "materials", "render")}
-print(sorted(renderer & set(sys.modules)))
+print([name for name in sys.modules if name.startswith("toymaker")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_without_the_renderer_the_remedy_is_named(atlas, monkeypatch):
+    monkeypatch.setitem(sys.modules, "toymaker", None)
+    with pytest.raises(ValueError, match="tasks.py install"):
+        atlas.view("mug", 0, size=57)
+
+
 def test_every_name_has_a_family():
-    from scl.toyshop.families import FAMILIES
+    from toymaker.families import FAMILIES
 
     assert tuple(FAMILIES) == tuple(PARTS) == (*CLASSES, *CLUTTER)
 

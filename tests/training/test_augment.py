@@ -22,9 +22,17 @@ from scl.training.augment import (
     Foreground,
     Transform,
     apply,
-    augment,
     draw,
+    each,
 )
+
+
+def augment(images, masks, sizes, config, generator):
+    """Draw and apply; generator: one for all samples, in turn, or one for each."""
+    seen = zip(masks.numpy(), sizes.tolist(), each(generator, len(images)), strict=True)
+    drawn = [draw(config, h, w, Foreground.of(mask[:h, :w]), g) for mask, (h, w), g in seen]
+    return apply(images, masks, sizes, drawn)
+
 
 MEAN_COLOUR = torch.tensor(MEAN)[:, None, None]
 SMALL = replace(PFENET, size=48)

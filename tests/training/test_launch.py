@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from scl.__main__ import main
-from scl.datasets.registry import open_data
+from scl.datasets.registry import DataConfig, open_data
 from scl.device import Workers, one_core_free
 from scl.method.episode import EpisodeSampler
 from scl.method.records import Maps
@@ -23,6 +24,7 @@ from scl.models.build import build_model
 from scl.models.checkpoint import training_notes
 from scl.toyshop import compose
 from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
+from scl.training.pixels import free_gib
 from scl.training.recipe import SHIPPED, read_recipe
 from scl.training.run import Run, resumed, saved_step, start
 from scl.training.stream import TrainingEpisodes
@@ -164,11 +166,53 @@ def test_images_are_kept_where_they_fit(photos, monkeypatch):
     dataset, cpu = open_data(data, "train"), torch.device("cpu")
     assert keep(dataset, data, 64, cpu, False) is None
     assert keep(dataset, replace(data, keep="memory"), 64, cpu, False).side == 64
-    monkeypatch.setattr("scl.training.pixels.free_gib", lambda device: 1e-9)
-    with pytest.raises(ValueError, match="episode_loader"):
-        keep(dataset, replace(data, keep="memory"), 64, cpu, False)
     with pytest.raises(ValueError, match="'loader'"):
         keep(dataset, replace(data, keep="disk"), 64, cpu, False)
+
+
+class Counted:
+    """Twelve items of as many photographs, which nobody may decode."""
+
+    labels = [0] * 12
+
+    def sources(self, index):
+        return frozenset((index,))
+
+    def __getitem__(self, index):
+        raise AssertionError("decoded")
+
+
+@pytest.mark.parametrize(
+    ("keep_what", "gpu", "memory", "home"),
+    [  # 10 GiB are needed, and half of what is free may be taken
+        ("device", 30, 0, "cuda"),
+        ("device", 8, 40, "cpu"),
+        ("memory", 30, 40, "cpu"),
+        ("auto", 8, 40, "cpu"),
+        ("auto", 8, 8, "loader"),
+        ("device", 8, 8, "4.00 GiB on cuda and 4.00 GiB on cpu: .*'loader'"),
+        ("memory", 30, 8, "for 4.00 GiB on cpu: lower data.canvas"),
+    ],
+)
+def test_what_does_not_fit_on_the_gpu_stays_in_memory(monkeypatch, keep_what, gpu, memory, home):
+    """Where there is room is known before anything is decoded; a warning says where it lies."""
+    cuda = torch.device("cuda")
+    free = {"cuda": gpu, "cpu": memory}
+    monkeypatch.setattr("scl.training.launch.free_gib", lambda device: free[device.type])
+    monkeypatch.setattr("scl.training.launch.PixelBank", lambda *given: given)
+    data, side = DataConfig(keep=keep_what), round((10 * 2**30 / 48) ** 0.5)
+    if "GiB" in home:
+        with pytest.raises(ValueError, match=f"need 10.00 GiB, and there is room .*{home}"):
+            keep(Counted(), data, side, cuda, False)
+        return
+    moved = keep_what != "memory" and home == "cpu"
+    with pytest.warns(UserWarning, match="too many for cuda") if moved else nullcontext():
+        bank = keep(Counted(), data, side, cuda, False)
+    assert bank is None if home == "loader" else bank[3].type == home
+
+
+def test_the_free_memory_is_known():
+    assert 0 < free_gib(torch.device("cpu")) < float("inf")
 
 
 def fed(photos, keep: str, *changes: str):

@@ -8,23 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-import scl.training.pixels
 from scl.method.checks import check_support
 from scl.method.episode import EpisodeIndex, EpisodeSampler, image_tensor
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET
 from scl.training.pixels import (
     EpisodeImages,
     PixelBank,
-    choose_home,
     episode_loader,
-    free_gib,
     load_item,
     memory_gib,
-    room,
 )
 
 SMALL = replace(PFENET, size=32)
 PAIR = replace(CANET, size=32), replace(CANET_QUERY, size=32)
+LARGEST = 59  # of the pictures below, so that on such a canvas none is shrunk
 
 
 class Pictures:
@@ -86,7 +83,7 @@ def equal(a, b):
 
 @pytest.fixture(scope="module")
 def bank():
-    return PixelBank(Pictures(), progress=False)
+    return PixelBank(Pictures(), LARGEST, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +94,7 @@ def episodes():
 def test_each_image_is_kept_once_with_the_mask_of_every_item(bank):
     data = Pictures()
     assert bank.images.shape == (6, 3, bank.side, bank.side) and len(bank.masks) == 12
-    assert bank.side == max(max(data[i][1].shape) for i in range(12))
+    assert bank.side == LARGEST >= max(max(data[i][1].shape) for i in range(12))
     for i in range(12):
         (image, mask), (h, w) = data[i], bank.sizes[i]
         assert (h, w) == mask.shape
@@ -105,11 +102,12 @@ def test_each_image_is_kept_once_with_the_mask_of_every_item(bank):
         assert np.array_equal(kept[:, :h, :w].permute(1, 2, 0), image)
         assert np.array_equal(bank.masks[i, :h, :w], mask)
         assert (bank.masks[i, h:] == 255).all() and (bank.masks[i, :, w:] == 255).all()
-    assert bank.gib == pytest.approx(memory_gib(data, bank.side)) == memory_gib(data)
+    taken = bank.images.nbytes + bank.masks.nbytes
+    assert taken / 2**30 == pytest.approx(memory_gib(data, bank.side))
 
 
 def test_images_that_decode_differently_are_not_shared():
-    bank = PixelBank(Pictures(varied=True), progress=False)
+    bank = PixelBank(Pictures(varied=True), LARGEST, progress=False)
     assert len(bank.images) == 12 and bank.slots.tolist() == list(range(12))
     assert bank.images[:, 0, 0, 0].tolist() == list(range(12))
 
@@ -135,7 +133,7 @@ def test_an_object_does_not_get_lost_by_shrinking():
 
 def test_without_augmentation_a_batch_holds_the_items_themselves():
     data, config = Same(), replace(NONE, size=32)
-    batch = PixelBank(data, progress=False).episodes(
+    batch = PixelBank(data, LARGEST, progress=False).episodes(
         [EpisodeIndex(2, (0, 1), 0), EpisodeIndex(1, (2, 0), 0)], config
     )
     assert batch.support.shape == (2, 2, 3, 32, 32) and batch.labels.tolist() == [0, 0]
@@ -169,7 +167,7 @@ def test_supports_and_queries_may_be_augmented_differently(bank, episodes):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("side", [None, 25])
+@pytest.mark.parametrize("side", [LARGEST, 25])
 def test_the_loader_makes_the_batches_of_the_bank(episodes, workers, side):
     bank = PixelBank(Pictures(), side, progress=False)
     draws = partial(generator, 5)
@@ -187,38 +185,15 @@ def test_the_loader_makes_the_batches_of_the_bank(episodes, workers, side):
 
 def test_every_support_shows_its_object_after_any_crop():
     data = Pictures(tiny=True)
-    bank, sampler = PixelBank(data, progress=False), EpisodeSampler(data, 2)
+    bank, sampler = PixelBank(data, LARGEST, progress=False), EpisodeSampler(data, 2)
     for config in (replace(SMALL, size=16), replace(CANET, size=16), replace(NONE, size=16)):
         batch = bank.episodes(sampler.fixed(40, 0), config, generator(0, 0))
         check_support(batch.support, batch.support_masks)
         assert (batch.query_masks == 1).any(dim=2).any(dim=1).all()
 
 
-def test_too_many_images_for_the_memory_are_refused_before_any_is_decoded():
-    class Untouchable(Pictures):
-        def __getitem__(self, index):
-            raise AssertionError("decoded")
-
-    with pytest.raises(
-        ValueError, match="need 6.29 GiB, and there is room for 2.00 GiB on cpu: .*loader"
-    ):
-        PixelBank(Untouchable(), side=15000, budget_gib=2)
-    assert 0 < free_gib(torch.device("cpu")) < float("inf")
-
-
-def test_what_does_not_fit_on_the_gpu_stays_in_memory(monkeypatch):
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr(scl.training.pixels, "free_gib", lambda device: 8 if device == cuda else 40)
-    assert room(cuda) == {cuda: 4, cpu: 20} and room(cpu) == {cpu: 20}
-    assert room(cuda, 6) == {cuda: 6, cpu: 20} and room(cpu, 6) == {cpu: 6}
-    assert choose_home(3, room(cuda)) == cuda and choose_home(5, room(cuda)) == cpu
-    with pytest.raises(ValueError, match="need 21.00 GiB.* 4.00 GiB on cuda and 20.00 GiB on cpu"):
-        choose_home(21, room(cuda))
-    # Another device that this machine has too: the CPU by its number.
-    monkeypatch.setattr(scl.training.pixels, "choose_home", lambda *_: torch.device("cpu:0"))
-    with pytest.warns(UserWarning, match="too many for cpu: they stay in RAM"):
-        moved = PixelBank(Pictures(), progress=False)
-    assert moved.episodes([EpisodeIndex(0, (1,), 0)]).query.shape[-1] == 473
+def test_a_default_crop_has_the_side_of_the_recipes(bank):
+    assert bank.episodes([EpisodeIndex(0, (1,), 0)]).query.shape[-1] == 473
 
 
 def test_what_is_missing_is_named(bank, episodes):
@@ -242,18 +217,18 @@ def test_what_is_missing_is_named(bank, episodes):
             return np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 127, np.uint8)
 
     with pytest.raises(ValueError, match=r"item 0: image \(8, 8\) of uint8, mask"):
-        PixelBank(Grey(), progress=False)
+        PixelBank(Grey(), LARGEST, progress=False)
     with pytest.raises(ValueError, match="item 0: the mask holds 127: expected 0, 1 and 255"):
-        PixelBank(Levels(), progress=False)
+        PixelBank(Levels(), LARGEST, progress=False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("budget", [None, 0.0])
-def test_a_bank_on_cuda_makes_the_batches_of_the_cpu(bank, episodes, budget):
+@pytest.mark.parametrize("home", ["cuda", "cpu"])
+def test_a_bank_on_cuda_makes_the_batches_of_the_cpu(bank, episodes, home):
     draws = [[generator(0, i) for i in range(6)] for _ in range(2)]
     here = bank.episodes(episodes, SMALL, draws[0])
-    moved = PixelBank(Pictures(), device="cuda", budget_gib=budget, progress=False)
+    moved = PixelBank(Pictures(), LARGEST, "cuda", torch.device(home), progress=False)
     there = moved.episodes(episodes, SMALL, draws[1])
-    assert there.query.is_cuda and moved.images.is_cuda == (budget is None)
+    assert there.query.is_cuda and moved.images.is_cuda == (home == "cuda")
     assert torch.equal(here.support_masks, there.support_masks.cpu())
     assert (here.support - there.support.cpu()).abs().max() <= 1.01 / 255

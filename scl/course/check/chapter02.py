@@ -28,17 +28,6 @@ def average_without_care(features: Tensor, mask: Tensor) -> Tensor:
     return sum_under(features, mask) / area(mask)
 
 
-def _gap_cases() -> list[Case]:
-    g = judge.generator(0)
-    features = torch.randn(3, 4, 5, 6, generator=g) + 1
-    mask = (torch.rand(3, 5, 6, generator=g) > torch.tensor([0.3, 0.5, 0.8])[:, None, None]).float()
-    hole = mask * torch.tensor([1.0, 0.0, 1.0])[:, None, None]
-    return [
-        Case("3 images with random masks", (features, mask)),
-        Case("3 images, the second with an empty mask", (features, hole)),
-    ]
-
-
 def _pool_together(features: Tensor, mask: Tensor) -> Tensor:
     return sum_under(features, mask).sum(dim=0) / mask.sum()
 
@@ -75,24 +64,21 @@ def masked_gap(function: Function) -> bool:
 
     The mask holds 0 and 1 as floats; an empty one must give zeros.
     """
+    g = judge.generator(0)
+    features = torch.randn(3, 4, 5, 6, generator=g) + 1
+    mask = (torch.rand(3, 5, 6, generator=g) > torch.tensor([0.3, 0.5, 0.8])[:, None, None]).float()
+    hole = mask * torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    cases = [
+        Case("3 images with random masks", (features, mask)),
+        Case("3 images, the second with an empty mask", (features, hole)),
+    ]
     well = "each image is averaged under its own mask, and an empty mask gives zeros"
-    return judge.compare(function, vectors.masked_gap, _gap_cases(), GAP_SLIPS, well)
+    return judge.compare(function, vectors.masked_gap, cases, GAP_SLIPS, well)
 
 
 def _merged(v_a: Tensor, area_a: float, v_b: Tensor, area_b: float) -> Tensor:
     total = area_a + area_b
     return (area_a * v_a + area_b * v_b) / total if total else torch.zeros_like(v_a)
-
-
-def _merge_cases() -> list[Case]:
-    g = judge.generator(0)
-    a, b = torch.randn(2, 5, generator=g) + 2
-    return [
-        Case("a region of 3 cells and one of 9", (a, 3.0, b, 9.0)),
-        Case("a region of 4 cells and an empty one", (a, 4.0, b, 0.0)),
-        Case("an empty region and one of 7 cells", (a, 0.0, b, 7.0)),
-        Case("two empty regions", (a, 0.0, b, 0.0)),
-    ]
 
 
 MERGE_SLIPS = (
@@ -124,8 +110,15 @@ def merge_averages(function: Function) -> bool:
     The average over two regions that share no cell, from their averages and areas (floats) alone;
     zeros where both are empty.
     """
+    a, b = torch.randn(2, 5, generator=judge.generator(0)) + 2
+    cases = [
+        Case("a region of 3 cells and one of 9", (a, 3.0, b, 9.0)),
+        Case("a region of 4 cells and an empty one", (a, 4.0, b, 0.0)),
+        Case("an empty region and one of 7 cells", (a, 0.0, b, 7.0)),
+        Case("two empty regions", (a, 0.0, b, 0.0)),
+    ]
     well = "the parts' averages and areas are enough to know the average of the whole"
-    return judge.compare(function, _merged, _merge_cases(), MERGE_SLIPS, well)
+    return judge.compare(function, _merged, cases, MERGE_SLIPS, well)
 
 
 def _cells(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +128,12 @@ def _cells(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return values / 1000, counts / counts.sum()
 
 
-def _judge_pair(*answer: Any) -> str:
+@judge.told
+def same_average(*answer: Any) -> str:
+    """Chapter 2, open: (maps [2, d, h, w], masks [2, h, w]), two objects with the same v_s.
+
+    Takes the two tensors, a tuple of them, or a function without arguments that returns it.
+    """
     maps, masks = judge.values_of(answer, ("maps [2, d, h, w]", "masks [2, h, w]"))
     maps = judge.finite(maps, "maps", (2, None, None, None))
     masks = judge.finite(masks, "masks", (2, *maps.shape[2:]))
@@ -168,11 +166,3 @@ def _check_two_objects(maps: Tensor, masks: Tensor) -> None:
             "Both objects consist of the same cells, only in other places or more often. Find "
             "objects whose cells themselves differ."
         )
-
-
-def same_average(*answer: Any) -> bool:
-    """Chapter 2, open: (maps [2, d, h, w], masks [2, h, w]), two objects with the same v_s.
-
-    Takes the two tensors, a tuple of them, or a function without arguments that returns it.
-    """
-    return judge.tell(_judge_pair, *answer)

@@ -73,18 +73,6 @@ def _two_with(pool: Function) -> Function:
     return both
 
 
-def _two_cases() -> list[Case]:
-    features, mask, predicted = _scene()
-    none_found, none_lost = predicted.clone(), predicted.clone()
-    none_found[1] *= 1 - mask[1].long()
-    none_lost[0] = none_lost[0].maximum(mask[0].long())
-    return [
-        Case("2 images, each with found and lost cells", (features, mask, predicted)),
-        Case("2 images, nothing found in the second", (features, mask, none_found)),
-        Case("2 images, nothing lost in the first", (features, mask, none_lost)),
-    ]
-
-
 EMPTY_SLIPS = (
     Slip(_two_with(lambda f, r, m: average_without_care(f, r)),
          "An image with an empty region came out as NaN: the average of no cells is 0 divided by "
@@ -118,8 +106,17 @@ def two_vectors(function: Function) -> bool:
 
     Eq. 5-6, [N, d] each; mask and predicted as in `split_regions`. An empty region takes v_s.
     """
+    features, mask, predicted = _scene()
+    none_found, none_lost = predicted.clone(), predicted.clone()
+    none_found[1] *= 1 - mask[1].long()
+    none_lost[0] = none_lost[0].maximum(mask[0].long())
+    cases = [
+        Case("2 images, each with found and lost cells", (features, mask, predicted)),
+        Case("2 images, nothing found in the second", (features, mask, none_found)),
+        Case("2 images, nothing lost in the first", (features, mask, none_lost)),
+    ]
     well = "each region has its own average, and v_s stands in where a region is empty"
-    return judge.compare(function, _two_right, _two_cases(), TWO_SLIPS, well, ("v_pri", "v_aux"))
+    return judge.compare(function, _two_right, cases, TWO_SLIPS, well, ("v_pri", "v_aux"))
 
 
 def _two_kinds(g: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -172,7 +169,13 @@ def _cut(function: Function, g: torch.Generator) -> tuple[float, Tensor]:
     return float(_cosine(features, a[None], b[None])), _random_halves(features, mask, g)
 
 
-def _judge_split(function: Function) -> str:
+@judge.told
+def own_split(function: Function) -> str:
+    """Chapter 3, open: function(features [d, h, w], mask [h, w]) -> (a, b), both [h, w].
+
+    Two regions that share out the object's cells, and whose averages point in more different
+    directions than those of random halves.
+    """
     g = judge.generator(2)
     cuts = [_cut(function, g) for _ in range(6)]
     better = sum(cosine < float(halves.min()) for cosine, halves in cuts)
@@ -187,12 +190,3 @@ def _judge_split(function: Function) -> str:
             "map; what else tells them apart?"
         )
     raise Mistake(f"Only on {better} of 6 objects your regions beat all random halves: {numbers}.")
-
-
-def own_split(function: Function) -> bool:
-    """Chapter 3, open: function(features [d, h, w], mask [h, w]) -> (a, b), both [h, w].
-
-    Two regions that share out the object's cells, and whose averages point in more different
-    directions than those of random halves.
-    """
-    return judge.tell(_judge_split, function)

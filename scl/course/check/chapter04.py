@@ -29,18 +29,6 @@ def _picked(values: Tensor, mask: Tensor) -> Tensor:
     return F.nll_loss(values, mask, ignore_index=IGNORE)
 
 
-def _entropy_cases() -> list[Case]:
-    g = judge.generator(3)
-    logits = 2 * torch.randn(2, 2, 5, 6, generator=g)
-    mask = (torch.rand(2, 5, 6, generator=g) > 0.6).long()
-    unknown = mask.clone()
-    unknown[0, :3], unknown[1, 4] = IGNORE, IGNORE
-    return [
-        Case("masks of 0 and 1", (logits, mask)),
-        Case("masks of 0, 1 and 255", (logits, unknown)),
-    ]
-
-
 def _entropy_sum(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
 
@@ -92,8 +80,17 @@ def cross_entropy(function: Function) -> bool:
     The mask holds whole numbers: 0, 1, and 255 where nobody knows. The average runs over all
     pixels of the batch whose label is known.
     """
+    g = judge.generator(3)
+    logits = 2 * torch.randn(2, 2, 5, 6, generator=g)
+    mask = (torch.rand(2, 5, 6, generator=g) > 0.6).long()
+    unknown = mask.clone()
+    unknown[0, :3], unknown[1, 4] = IGNORE, IGNORE
+    cases = [
+        Case("masks of 0 and 1", (logits, mask)),
+        Case("masks of 0, 1 and 255", (logits, unknown)),
+    ]
     well = "the average over all pixels whose label is known, and over no others"
-    return judge.compare(function, _right_entropy, _entropy_cases(), ENTROPY_SLIPS, well)
+    return judge.compare(function, _right_entropy, cases, ENTROPY_SLIPS, well)
 
 
 LOSSES = ("q", "s1", "s2")
@@ -147,7 +144,14 @@ def _check_answers(answers: Any, truth: dict[tuple[str, str], bool]) -> None:
         )
 
 
-def _judge_learners(answers: Any) -> str:
+@judge.told
+def who_learns(answers: Any) -> str:
+    """Chapter 4, stretch: {(loss, part): bool}, does this loss send a gradient to this part?
+
+    Losses "q", "s1", "s2" and parts "reducer", "compare", "support_branch", "query_branch",
+    "aspp" of CANet's head, guided by pri and aux. Takes the dictionary, or a function without
+    arguments that returns it.
+    """
     answers, truth = judge.value_of(answers), gradients()
     _check_answers(answers, truth)
     wrong = [key for key in truth if answers[key] != truth[key]]
@@ -163,16 +167,6 @@ def _judge_learners(answers: Any) -> str:
     raise Mistake(f"{count}. Think again about loss {loss!r} and part {part!r}: {question}")
 
 
-def who_learns(answers: Any) -> bool:
-    """Chapter 4, stretch: {(loss, part): bool}, does this loss send a gradient to this part?
-
-    Losses "q", "s1", "s2" and parts "reducer", "compare", "support_branch", "query_branch",
-    "aspp" of CANet's head, guided by pri and aux. Takes the dictionary, or a function without
-    arguments that returns it.
-    """
-    return judge.tell(_judge_learners, answers)
-
-
 def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
     """Take both score maps, [2, 2, h, w], and the mask once for each, [2, h, w]."""
     a, b, mask = judge.values_of(answer, ("a [2, h, w]", "b [2, h, w]", "mask [h, w]"))
@@ -186,7 +180,13 @@ def _score_maps(*answer: Any) -> tuple[Tensor, Tensor]:
     return torch.stack([a, b]), mask.expand(2, -1, -1)
 
 
-def _judge_order(*answer: Any) -> str:
+@judge.told
+def loss_is_not_the_metric(*answer: Any) -> str:
+    """Chapter 4, open: (a [2, h, w], b [2, h, w], mask [h, w]), two score maps for one mask.
+
+    a must have the lower cross-entropy, and yet the lower IoU of its argmax. Takes the three
+    tensors, a tuple of them, or a function without arguments that returns it.
+    """
     both, masks = _score_maps(*answer)
     pairs = zip(both.split(1), masks.split(1), strict=True)
     loss = [float(_right_entropy(*pair)) for pair in pairs]
@@ -204,12 +204,3 @@ def _judge_order(*answer: Any) -> str:
         f"Loss and IoU both prefer {better} ({numbers}). One counts how sure a pixel is, the other "
         "only on which side it falls."
     )
-
-
-def loss_is_not_the_metric(*answer: Any) -> bool:
-    """Chapter 4, open: (a [2, h, w], b [2, h, w], mask [h, w]), two score maps for one mask.
-
-    a must have the lower cross-entropy, and yet the lower IoU of its argmax. Takes the three
-    tensors, a tuple of them, or a function without arguments that returns it.
-    """
-    return judge.tell(_judge_order, *answer)

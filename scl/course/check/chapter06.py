@@ -11,15 +11,6 @@ from scl.method import fusion
 from . import judge
 from .judge import Case, Function, Mistake, Slip
 
-
-def _confidence_cases() -> list[Case]:
-    g = judge.generator(5)
-    return [
-        Case("2 episodes of 4 supports", (torch.rand(2, 4, 4, generator=g),)),
-        Case("3 episodes of 2 supports", (torch.rand(3, 2, 2, generator=g),)),
-    ]
-
-
 CONFIDENCE_SLIPS = (
     Slip(lambda u: u.mean(dim=1),
          "You averaged over the wrong axis: how well support k is predicted by the others, not "
@@ -48,18 +39,13 @@ def confidence(function: Function) -> bool:
 
     mutual[b, k, i] is the IoU of support i predicted under support k.
     """
+    g = judge.generator(5)
+    cases = [
+        Case("2 episodes of 4 supports", (torch.rand(2, 4, 4, generator=g),)),
+        Case("3 episodes of 2 supports", (torch.rand(3, 2, 2, generator=g),)),
+    ]
     well = "each support is scored by how well it segments all of them"
-    return judge.compare(function, fusion.confidence, _confidence_cases(), CONFIDENCE_SLIPS, well)
-
-
-def _fuse_cases() -> list[Case]:
-    g = judge.generator(6)
-
-    def case(b: int, k: int) -> Case:
-        logits = 3 * torch.randn(b, k, 2, 4, 5, generator=g)
-        return Case(f"{b} episodes of {k} supports", (logits, torch.rand(b, k, generator=g)))
-
-    return [case(2, 3), case(2, 5), case(3, 1)]
+    return judge.compare(function, fusion.confidence, cases, CONFIDENCE_SLIPS, well)
 
 
 def _weighted(logits: Tensor, scores: Tensor) -> Tensor:
@@ -111,8 +97,12 @@ def fuse(function: Function) -> bool:
 
     Probabilities by Eq. 17, which divides by K.
     """
+    g, cases = judge.generator(6), []
+    for b, k in ((2, 3), (2, 5), (3, 1)):
+        inputs = 3 * torch.randn(b, k, 2, 4, 5, generator=g), torch.rand(b, k, generator=g)
+        cases.append(Case(f"{b} episodes of {k} supports", inputs))
     well = "better supports count for more, for any number of supports"
-    return judge.compare(function, fusion.fuse, _fuse_cases(), FUSE_SLIPS, well)
+    return judge.compare(function, fusion.fuse, cases, FUSE_SLIPS, well)
 
 
 def _spoiled_episodes(count: int = 400, shots: int = 5) -> tuple[Tensor, Tensor]:
@@ -164,7 +154,12 @@ def _check_scores(scores: Tensor, mutual: Tensor) -> None:
         )
 
 
-def _judge_score(function: Function) -> str:
+@judge.told
+def own_score(function: Function) -> str:
+    """Chapter 6, open: function(mutual [B, K, K]) -> scores [B, K], at least 0.
+
+    One support of each episode is spoiled; it must rank last more often than by Eq. 16.
+    """
     mutual, spoiled = _spoiled_episodes()
     result = judge.run(function, "400 episodes of 5 supports", mutual)
     scores = judge.finite(result, "The result", tuple(mutual.shape[:2]))
@@ -176,11 +171,3 @@ def _judge_score(function: Function) -> str:
     if mine > theirs:
         return numbers
     raise Mistake(f"Your score does not beat Eq. 16: {numbers}.")
-
-
-def own_score(function: Function) -> bool:
-    """Chapter 6, open: function(mutual [B, K, K]) -> scores [B, K], at least 0.
-
-    One support of each episode is spoiled; it must rank last more often than by Eq. 16.
-    """
-    return judge.tell(_judge_score, function)

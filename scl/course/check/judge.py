@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -34,16 +35,21 @@ class Slip(NamedTuple):
 # ------------------------------------------------------------------ telling
 
 
-def tell(judge: Function, *answer: Any) -> bool:
-    """Print what `judge` says to an answer; it raises Mistake where the answer is not right."""
-    try:
-        said = judge(*answer)
-    except Mistake as mistake:
-        # On the error stream, because nbgrader gives full points to a cell without errors.
-        print(mistake, file=sys.stderr)
-        return False
-    print(f"right: {said}")
-    return True
+def told(judge: Callable[..., str]) -> Callable[..., bool]:
+    """Let a judge of answers, which praises or raises Mistake, print what it has to say."""
+
+    @wraps(judge)
+    def tell(*answer: Any, **named: Any) -> bool:
+        try:
+            said = judge(*answer, **named)
+        except Mistake as mistake:
+            # On the error stream, because nbgrader gives full points to a cell without errors.
+            print(mistake, file=sys.stderr)
+            return False
+        print(f"right: {said}")
+        return True
+
+    return tell
 
 
 def kind_of(value: Any) -> str:
@@ -153,6 +159,7 @@ def _tensor(value: Any, name: str) -> Tensor:
 # ------------------------------------------------------------------ comparing
 
 
+@told
 def compare(
     function: Function,
     right: Function,
@@ -160,28 +167,24 @@ def compare(
     slips: Sequence[Slip],
     well: str,
     parts: Sequence[str] = ("the result",),
-) -> bool:
+) -> str:
     """Tell whether a function agrees with the right one on all cases, and if not, which slip it is.
 
     well: what to say if it does; parts: names of what it returns.
     """
-
-    def judge(function: Function) -> str:
-        for case in cases:
-            got = parts_of(run(function, case.given, *case.inputs), parts)
-            wanted = _as_tuple(right(*case.inputs))
-            if _matches(got, wanted):
-                continue
-            for slip in slips:
-                wrong = _as_tuple(slip.answer(*case.inputs))
-                if _matches(got, wrong) and not _matches(wanted, wrong):
-                    raise Mistake(slip.says)
-            triples = zip(parts, got, wanted, strict=True)
-            name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
-            raise Mistake(f"Given {case.given}, {_difference(name, a, b.double())}.")
-        return well
-
-    return tell(judge, function)
+    for case in cases:
+        got = parts_of(run(function, case.given, *case.inputs), parts)
+        wanted = _as_tuple(right(*case.inputs))
+        if _matches(got, wanted):
+            continue
+        for slip in slips:
+            wrong = _as_tuple(slip.answer(*case.inputs))
+            if _matches(got, wrong) and not _matches(wanted, wrong):
+                raise Mistake(slip.says)
+        triples = zip(parts, got, wanted, strict=True)
+        name, a, b = next(x for x in triples if not _matches((x[1],), (x[2],)))
+        raise Mistake(f"Given {case.given}, {_difference(name, a, b.double())}.")
+    return well
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .catalogue import PARTS, SEED, View
-from .dice import Array, Dice
+from scl.toyshop.catalogue import PARTS, SEED, View
+from scl.toyshop.dice import Array, Dice
+
 from .families import FAMILIES, Part, Toy
 from .materials import albedo
 from .sdf import Points, turn_x, turn_y, turn_z

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scl.toyshop.dice import RGB, Array, Dice
+
 from . import sdf as s
-from .dice import RGB, Array, Dice
 from .materials import BROWNS, GREENS, STEELS, Material, metal, paint, plain, wood
 from .sdf import Points
 

@@ -13,7 +13,7 @@ from functools import reduce
 
 import numpy as np
 
-from .dice import Array, lattice
+from scl.toyshop.dice import Array, lattice
 
 Points = Sequence[Array]  # x, y, z
 Vec = tuple[float, float, float]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dice import RGB, Array, Dice
+from scl.toyshop.dice import RGB, Array, Dice
+
 from .sdf import Points, noise
 
 BROWNS: tuple[RGB, ...] = ((0.55, 0.34, 0.18), (0.72, 0.5, 0.29), (0.36, 0.22, 0.13))

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .atlas import FORMAT, INDEX, SCALE, Atlas, Place, sheet_names
-from .catalogue import CLUTTER, PARTS, SEED, VERSION, View
+from scl.toyshop.atlas import FORMAT, INDEX, SCALE, Atlas, Place, sheet_names
+from scl.toyshop.catalogue import CLUTTER, PARTS, SEED, VERSION, View
+
 from .render import render_view
 
 VIEWS, CLUTTER_VIEWS = 64, 12
