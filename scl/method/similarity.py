@@ -232,7 +232,8 @@ class MapHead(nn.Module):
 
     def forward(self, maps: Tensor, there: Tensor) -> Tensor:
         """Predict [N, h, w] from maps [N, c, h, w]; there: [N, 1, h, w]."""
-        x = self.scale(maps) * there
+        # Channels-last makes narrow convolutions on a CPU two to three times quicker.
+        x = (self.scale(maps) * there).contiguous(memory_format=torch.channels_last)
         return self.leave(self.blocks(self.enter(x))).squeeze(1)
 
 
@@ -324,10 +325,13 @@ class SimilaritySCL(Method):
 
     # ---------------------------------------------------------------- the query
 
-    def looks(self, cells: Tensor, compared: Tensor, guide: Guide) -> list[Tensor]:
+    def looks(
+        self, cells: Tensor, compared: Tensor, guide: Guide, refine: bool = True
+    ) -> list[Tensor]:
         """Predict N queries by each head in turn: logits [N, h, w].
 
-        cells: [N, C, h, w]; compared: their cell_maps, [N, 3 S, h, w]; guide: of N supports.
+        cells: [N, C, h, w]; compared: their cell_maps, [N, 3 S, h, w]; guide: of N supports;
+        refine: let the third head look, too, if there is one.
         """
         there, found = in_picture(cells), []
         seen = vector_maps(cells, guide.vectors, self.widths)
@@ -341,7 +345,7 @@ class SimilaritySCL(Method):
             maps.append(self.dropout(torch.cat([own, spread.expand_as(own)], dim=1)))
         maps = [torch.cat(maps, dim=1)]
         found.append(self.head["second"](maps[0], there))
-        if "third" in self.head:
+        if refine and "third" in self.head:
             # A region of cells passes no gradient, as in Eq. 5-6.
             logits = found[-1].detach()
             sure = sure_regions(logits.sigmoid(), there.squeeze(1))
@@ -400,7 +404,8 @@ class SimilaritySCL(Method):
         for i, (mid, truth) in enumerate(zip(cells, truths, strict=True)):
             for k in range(len(cells)):
                 if k != i:
-                    logits = self.looks(mid, cell_maps(mid, known[k], self.widths), guides[k])
+                    compared = cell_maps(mid, known[k], self.widths)
+                    logits = self.looks(mid, compared, guides[k], refine=False)
                     mutual[:, k, i] = _iou(logits[-1], truth)
         scores = plain.scores if len(cells) == 1 else confidence(mutual, own_score=False)
         return SimilaritySupport(vectors, mutual, scores, (), tuple(known), reduced, ious)
@@ -427,8 +432,11 @@ class SimilaritySCL(Method):
             sets = [(guide, known) for guide, known in self._each(support, count)]
         else:
             sets = [self._pooled(support, count, weighted=fusion == "cross")]
-        found = [self.looks(maps.mid, cell_maps(maps.mid, known, self.widths), guide)[-1]
-                 for guide, known in sets]
+        found = []
+        for guide, known in sets:
+            alone = maps.high is not None and len(support.known) == 1
+            compared = maps.high if alone else cell_maps(maps.mid, known, self.widths)
+            found.append(self.looks(maps.mid, compared, guide)[-1])
         logits = torch.stack([two_sided(z) for z in found], dim=1)  # [B, K or 1, 2, h, w]
         logits = resize_logits(logits, size, "centres")
         return Segmentation(scores, mutual, logits, logits.mean(dim=1))

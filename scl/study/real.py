@@ -1,0 +1,237 @@
+"""The same questions on photographs: rows of methods on PASCAL-5^i, trained side by side.
+
+A run is a (data, fold, seed): all its trained rows learn from the same batches, and all rows are
+scored on the same episodes, which are read once. "pascal" is PASCAL-5^i of VOC's validation part
+alone (scl.datasets.pascal, protocol "val-only"): training on images without a novel object, a fifth
+as many as published. "toyshop" is Toyshop-5^i. Scores count every pixel at the pictures' own size.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scl.datasets.fit import Fit
+from scl.datasets.kept import KeptCells
+from scl.datasets.pascal import Pascal5i
+from scl.datasets.registry import DataConfig, open_data
+from scl.files import versions, write_json
+from scl.method.contracts import Method
+from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
+from scl.method.metric import count_pixels
+from scl.method.records import Fusion, Maps
+from scl.method.similarity import SimilarityConfig, SimilaritySCL
+from scl.method.words import expect
+from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
+from scl.models.prototypes import Prototypes, Rule
+from scl.models.untrained import all_foreground, cosine_method
+from scl.evaluation.evaluate import THRESHOLDS, Result
+from scl.study.grid import RESULTS
+from scl.study.scores import Scores
+from scl.training.trainer import TrainConfig, Trainer
+
+DATA = ("pascal", "toyshop")
+TRAINED: dict[str, SimilarityConfig] = {
+    "v_s": SimilarityConfig("none", self_guide=False),
+    "v_s+L1": SimilarityConfig("none"),
+    "scl": SimilarityConfig(),
+    "inside-edge": SimilarityConfig("inside-edge"),
+    "k-means": SimilarityConfig("k-means"),
+    "scl-maps": SimilarityConfig(features=0),
+}
+RULES: dict[str, Rule] = {
+    "centred": "cosine",
+    "two-sided": "two-sided",
+    "self-support": "self-support",
+    "parts-k-means": "k-means",
+    "parts-em": "em",
+}
+UNTRAINED = ("foreground", "cosine", *RULES)
+ROWS = (*UNTRAINED, *TRAINED)
+FIVE_SHOT = ("cosine", "v_s", "scl")
+FUSIONS: tuple[Fusion, ...] = ("average", "vectors", "cross")
+
+
+@dataclass(frozen=True)
+class RealBudget:
+    """How much is trained and tested in a run; plan: of every trained row."""
+
+    plan: TrainConfig = TrainConfig(steps=400, batch=16, lr=3e-3, precision="bfloat16")
+    one_shot: int = 1000
+    five_shot: int = 200
+    chosen_on: int = 200  # episodes of base classes that choose a threshold
+    side: int = 256
+
+
+class World:
+    """The pictures of a fold, their features, and the methods' shared backbones."""
+
+    def __init__(self, data: str, fold: int, seed: int, budget: RealBudget, root: str, kept: Path):
+        self.backbone = EfficientNetLite0(kept=ALL_STAGES)
+        self.plain = EfficientNetLite0()
+        self.fit, self.folder = Fit(budget.side, "whole"), kept
+        opened = {split: _opened(data, split, fold, seed, root) for split in ("train", "novel")}
+        encoders = {"unit": Prototypes(self.backbone, "cosine"), "raw": all_foreground(self.plain)}
+        self.banks = {
+            (split, kind): KeptCells(encoder, dataset, self.fit, kept, split == "novel")
+            for split, dataset in opened.items()
+            for kind, encoder in encoders.items()
+        }
+
+
+def _opened(data: str, split: str, fold: int, seed: int, root: str) -> Dataset:
+    if data == "pascal":
+        return Pascal5i(root, fold, split, shots=5, protocol="val-only")
+    return open_data(DataConfig(name="toyshop", fold=fold, side=128), split, shots=5)
+
+
+# ------------------------------------------------------------------- learning
+
+
+def learn(
+    configs: Mapping[str, SimilarityConfig], bank: KeptCells, plan: TrainConfig, backbone: object
+) -> dict[str, SimilaritySCL]:
+    """Train rows side by side on the same batches, whose single cells are compared once."""
+    torch.manual_seed(plan.seed)
+    models = {name: SimilaritySCL(expect(EfficientNetLite0, backbone), c) for name, c in configs.items()}
+    trainers = [Trainer(model, plan, "cpu") for model in models.values()]
+    sampler, drawn = EpisodeSampler(bank.dataset, 1), np.random.default_rng((plan.seed, 1))
+    for _ in range(plan.steps):
+        batch = bank.batch([sampler.draw(drawn) for _ in range(plan.batch)], mirror=drawn)
+        one = batch.one_shot()
+        support, query = expect(Maps, one.support), expect(Maps, one.query)
+        with torch.no_grad():
+            compared = trainers[0].model.compare(support, one.support_masks, query)
+        for trainer in trainers:
+            trainer.step(batch._replace(query=query._replace(high=compared)))
+    return {name: model.eval() for name, model in models.items()}
+
+
+# -------------------------------------------------------------------- scoring
+
+
+@torch.inference_mode()
+def score(
+    methods: Mapping[str, Method],
+    bank: KeptCells,
+    episodes: Sequence[EpisodeIndex],
+    fusions: Sequence[Fusion] = ("cross",),
+    wrong: int = 0,
+) -> dict[tuple[str, Fusion], Result]:
+    """Score methods on the same episodes, which are read once; see scl.evaluation.evaluate."""
+    counts: dict[tuple[str, Fusion], list] = {(n, f): [] for n in methods for f in fusions}
+    for episode in episodes:
+        batch, truth = bank.batch([episode], wrong=wrong), bank.truths[episode.query]
+        query = expect(Maps, batch.query)
+        for name, method in methods.items():
+            if isinstance(method, SimilaritySCL) and query.high is None and len(episode.supports) == 1:
+                one = batch.one_shot()
+                query = query._replace(high=method.compare(one.support, one.support_masks, query))
+            seen = query if isinstance(method, SimilaritySCL) else query._replace(high=None)
+            support = method.condition(batch.support, batch.support_masks)
+            for fusion in fusions:
+                found = method.segment(support, seen, fusion, truth.shape)
+                counts[name, fusion].append(count_pixels(found.mask, torch.from_numpy(truth)[None]))
+    labels = np.array([e.label for e in episodes])
+    return {key: Result(torch.cat(c).numpy(), labels) for key, c in counts.items()}
+
+
+def choose(
+    make: Callable[[float], Method], bank: KeptCells, episodes: Sequence[EpisodeIndex]
+) -> float:
+    """Find the threshold with the best mIoU on episodes of base classes, at the kept size."""
+    methods = {str(t): make(t) for t in THRESHOLDS}
+    bank.truths = [m.numpy() for m in bank.masks]
+    found = score(methods, bank, episodes)
+    return max(THRESHOLDS, key=lambda t: found[str(t), "cross"].miou)
+
+
+# ------------------------------------------------------------------------ runs
+
+
+def path_of(data: str, row: str, fold: int, seed: int, results: Path = RESULTS) -> Path:
+    """Say where a row's record lies."""
+    return results / "real" / f"{data}-{row}-f{fold}-s{seed}.json"
+
+
+def run(
+    data: str, fold: int, seed: int, budget: RealBudget, root: str, kept: Path,
+    results: Path = RESULTS, rows: Sequence[str] = ROWS,
+) -> list[Path]:
+    """Compute the rows of a run that are missing, and write a record for each."""
+    missing = [r for r in rows if not path_of(data, r, fold, seed, results).exists()]
+    if not missing:
+        return []
+    torch.set_num_threads(1)
+    start, world = time.perf_counter(), World(data, fold, seed, budget, root, kept)
+    plan = TrainConfig(**{**vars(budget.plan), "seed": seed})
+    base = EpisodeSampler(world.banks["train", "unit"].dataset, 1).fixed(budget.chosen_on, seed)
+    methods: dict[str, dict[str, Method]] = {"unit": {}, "raw": {}}
+    notes: dict[str, dict] = {row: {} for row in missing}
+    makers = {n: ("unit", lambda t, r=r: Prototypes(world.backbone, r, t)) for n, r in RULES.items()}
+    makers["cosine"] = "raw", lambda t: cosine_method(world.plain, t)
+    for name, (kind, make) in makers.items():
+        if name in missing:
+            best = choose(make, world.banks["train", kind], base)
+            methods[kind][name], notes[name]["threshold"] = make(best), best
+    if "foreground" in missing:
+        methods["raw"]["foreground"] = all_foreground(world.plain)
+    wanted = {name: config for name, config in TRAINED.items() if name in missing}
+    if wanted:
+        print(data, fold, seed, "learn", round(time.perf_counter() - start), flush=True)
+        methods["unit"] |= learn(wanted, world.banks["train", "unit"], plan, world.backbone)
+    scores = _scores(methods, world, budget, seed, start)
+    done = []
+    for row in missing:
+        record = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
+        record |= {"steps": plan.steps} if row in TRAINED else {}
+        record |= {"versions": versions(), "scores": scores[row]}
+        done.append(path_of(data, row, fold, seed, results))
+        write_json(done[-1], record)
+    return done
+
+
+def _scores(methods, world: World, budget: RealBudget, seed: int, start: float) -> dict[str, dict]:
+    scores: dict[str, dict] = {}
+    for kind, some in methods.items():
+        bank = world.banks["novel", kind]
+        one = EpisodeSampler(bank.dataset, 1).fixed(budget.one_shot, seed)
+        five = EpisodeSampler(bank.dataset, 5).fixed(budget.five_shot, seed)
+        for (name, _), result in score(some, bank, one).items():
+            scores[name] = {"1": summary(result)}
+        print(kind, {n: round(100 * s["1"]["miou"], 1) for n, s in scores.items()},
+              round(time.perf_counter() - start), flush=True)
+        few = {name: method for name, method in some.items() if name in FIVE_SHOT}
+        for setting, wrong in (("5", 0), ("5-wrong", 1)):
+            for (name, fusion), result in score(few, bank, five, FUSIONS, wrong).items():
+                scores[name][f"{setting} {fusion}"] = summary(result)
+        print(kind, {(n, k): round(100 * v["miou"], 1) for n, s in scores.items() for k, v in s.items() if k != "1"},
+              round(time.perf_counter() - start), flush=True)
+    return scores
+
+
+def summary(result: Result) -> dict:
+    """mIoU, FB-IoU, IoU per class, and [class, intersection, union] of every episode."""
+    rows = np.column_stack([result.labels, result.counts[:, :2]])
+    return {
+        "miou": round(result.miou, 5),
+        "fb_iou": round(result.fb_iou, 5),
+        "per_class": {str(c): round(v, 5) for c, v in result.per_class.items()},
+        "episodes": rows.astype(int).tolist(),
+    }
+
+
+def read_real(data: str, row: str, setting: str = "1", results: Path = RESULTS) -> Scores:
+    """Read a row's scores in a setting, of every (fold, seed) that is stored."""
+    found: Scores = {}
+    for path in sorted((results / "real").glob(f"{data}-{row}-f?-s?.json")):
+        record = json.loads(path.read_text())
+        if setting in record["scores"]:
+            found[record["fold"], record["seed"]] = record["scores"][setting]
+    return found
