@@ -20,7 +20,7 @@ from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, 
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
 from scl.method.words import expect
-from scl.models.build import build_model
+from scl.models.build import build_model, pinned
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, PFENET_COCO
 from scl.training.pixels import (
     SHARE,
@@ -60,6 +60,7 @@ def launch(
         episodes = TrainingEpisodes(sampler, plan.run.seed, plan.data.order, shown)
         plan = with_steps(plan, episodes.epoch_length)
         score, model = score_of(plan, workers), build_model(plan.model, plan.run.seed)
+        plan = replace(plan, model=pinned(plan.model, model))
         device_here = pick_device(own_device)
         feed = feed_of(dataset, plan, episodes, workers, device_here, shown, model)
         run = Run(plan, folder, feed, score, own_device, workers, model)

@@ -1,6 +1,7 @@
 """python -m scl train: started, killed, resumed, shared by two processes."""
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -19,8 +20,9 @@ from scl.datasets.registry import open_data
 from scl.device import Workers, one_core_free
 from scl.method.episode import EpisodeSampler
 from scl.method.records import Maps
+from scl.models.backbones import build_backbone
 from scl.models.build import build_model
-from scl.models.checkpoint import training_notes
+from scl.models.checkpoint import load_checkpoint, training_notes
 from scl.toyshop import compose
 from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
 from scl.training.recipe import SHIPPED, read_recipe
@@ -126,6 +128,30 @@ def test_the_command_follows_the_paper_or_the_released_code(photos, tmp_path, ca
         assert resumed(out).model.rules.statistics == statistics
     assert main([*arguments(photos, tmp_path / "one", steps=1), "--as", "released"]) == 1
     assert "leave out --as" in capsys.readouterr().err and not (tmp_path / "one").exists()
+
+
+def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, capsys):
+    """VGG is the smallest; the file replaces the recipe's named weights."""
+    own = tmp_path / "own.toml"
+    text = (SHIPPED / "toyshop-small.toml").read_text()
+    own.write_text(text.replace('"efficientnet_lite0"', '"vgg16_bn"\nweights = "IMAGENET1K_V1"'))
+    file, state = tmp_path / "vgg.pth", build_backbone("vgg16_bn").state_dict()
+    torch.save({key.replace("stem", "layer0"): v + 0.01 for key, v in state.items()}, file)
+    out = tmp_path / "run"
+    words = arguments(photos, out, f"model.backbone_weights={file}", "run.save_every=1", steps=1)
+    words[words.index("--config") + 1] = str(own)
+    assert main(words) == 0
+    asked = json.loads((out / "recipe.json").read_text())["model"]
+    assert asked["weights"] is None and asked["backbone_weights"] == str(file)
+    assert asked["backbone_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0
+    torch.save(state, file)
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 1
+    assert "vgg.pth has the SHA-256" in capsys.readouterr().err.splitlines()[-1]
+    file.unlink()
+    assert torch.equal(
+        load_checkpoint(out / "last").backbone.stem[0].weight, state["stem.0.weight"] + 0.01
+    )
 
 
 def test_the_shipped_recipes_are_listed(capsys):
