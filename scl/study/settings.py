@@ -156,8 +156,8 @@ SETTINGS = (
         "scl.datasets.items:ItemSet",
         "",
         SILENT,
-        f"PFENet: {MIN_AREA} pixels of the original, but any other class of a query may be drawn; "
-        "CANet: lists made beforehand",
+        f"PFENet: {MIN_AREA} pixels of the original, but any other class of a query may be drawn "
+        "(`released` episodes follow it, training does not); CANet: lists made beforehand",
         f"{MIN_AREA} pixels of the original",
     ),
     Setting(
@@ -182,13 +182,13 @@ SETTINGS = (
         "PFENet: one, 321; CANet: none",
     ),
     Setting(
-        "the next query",
-        "scl.method.episode:EpisodeSampler.draw",
-        "",
-        "drawn at random (Section 5.2)",
-        "PFENet: the next image of the list, and one of its classes at random; CANet: the next "
-        "pair of the list",
-        "one class at random, all alike, and one of its images",
+        "episodes (`--walk`)",
+        "scl.evaluation.walk:sampler_of",
+        "test.walk",
+        "pairs drawn at random (Section 5.2): {}",
+        "{} (the next pair of the list, shuffled from the second round on; the next image, and one "
+        "of its novel classes at random)",
+        "{}: one class at random, all alike, and one of its images",
     ),
     Setting(
         "images in evaluation",

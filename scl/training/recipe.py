@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 from scl.datasets.fit import METHODS as RESIZES
 from scl.datasets.fit import Method as Resize
 from scl.datasets.registry import DataConfig
+from scl.evaluation.walk import WALKS, Walk
 from scl.method.records import Fusion
 from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1, Rules
 from scl.models.build import ModelConfig, full_size
@@ -69,16 +70,18 @@ class TestConfig:
 
     fusion: how several supports become one answer: "cross" (SCL, Eq. 17), the "average" of the
     predictions (CANet), or of "vectors" and priors (PFENet). resize: how images come to the network
-    and score maps back, see scl.datasets.fit.Fit.
+    and score maps back, see scl.datasets.fit.Fit. walk: how episodes follow each other, see
+    ProtocolConfig.
     """
 
     __test__ = False  # no test, whatever pytest takes from the name
 
     fusion: Fusion = "cross"
     resize: Resize = "exact"
+    walk: Walk = "uniform"
 
     def __post_init__(self) -> None:
-        for name, known in (("fusion", get_args(Fusion)), ("resize", RESIZES)):
+        for name, known in (("fusion", get_args(Fusion)), ("resize", RESIZES), ("walk", WALKS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"test.{name}={getattr(self, name)!r}: expected one of {known}")
 

@@ -272,6 +272,13 @@ def test_each_recipe_has_its_own_fusion(recipe, fusion):
     assert read_recipe(recipe).test.fusion == fusion
 
 
+@pytest.mark.parametrize("name", [name for name in recipes() if not name.startswith("toyshop")])
+def test_each_recipe_has_the_walk_of_its_script(name):
+    assert read_recipe(name).test.walk == "uniform"
+    released = "released" if name.endswith("pfenet") else "released-pairs"
+    assert read_recipe(name, reading="released").test.walk == released
+
+
 def test_a_recipe_with_one_form_is_not_as_released():
     assert read_recipe("toyshop-small").reading is None
     assert read_recipe("toyshop-small", reading="paper").reading is None
@@ -308,7 +315,7 @@ def test_run_and_checkpoint_say_how_the_recipe_was_followed(tmp_path):
     run_in(tmp_path, plan).train(progress=False)
     notes = training_notes(tmp_path / "last")
     said = {"recipe": "pascal-pfenet", "as": "released", "fusion": "vectors", "side": 473}
-    assert notes == said | {"resize": "exact"}
+    assert notes == said | {"resize": "exact", "walk": "uniform"}
 
 
 def test_a_run_of_an_older_version_is_read(tmp_path):
