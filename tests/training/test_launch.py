@@ -224,6 +224,49 @@ def test_kept_features_teach_what_images_teach(photos, head):
     assert losses["features"] == losses["auto"]
 
 
+@pytest.mark.parametrize("head", ["canet", "pfenet"])
+def test_validation_on_kept_features_scores_what_images_score(photos, head, monkeypatch):
+    changes = ["run.select=novel", "run.validate_episodes=9", f"model.head={head}"]
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *changes])
+    model, encoded, found = build_model(plan.model, 0), [], {}
+    mid = model.backbone.mid
+    monkeypatch.setattr(model.backbone, "mid", lambda x: encoded.append(len(x)) or mid(x))
+    for kept in ("loader", "auto", "features"):
+        score = score_of(replace(plan, data=replace(plan.data, keep=kept)), Workers())
+        encoded.clear()
+        first, once = score(model), sum(encoded)
+        encoded.clear()
+        assert score(model) == first
+        assert sum(encoded) == (once if kept == "loader" else 0)
+        found[kept] = first
+    assert found["auto"] == found["features"]
+    assert found["features"] == pytest.approx(found["loader"], abs=1e-3)
+    # Two processes read each its own, and score the same together.
+    halves = [score_of(plan, Workers(rank, 2)) for rank in range(2)]
+    monkeypatch.setattr("scl.training.launch.gathered", lambda counts, device: counts)
+    monkeypatch.setattr("scl.training.launch.mean_iou", lambda counts, labels: counts)
+    counts = sum(half(model) for half in halves)
+    assert np.array_equal(counts, score_of(plan, Workers())(model))
+
+
+@pytest.mark.parametrize(
+    "changes", [["data.augment=pfenet"], ["data.keep=loader"], ["model.rules=released_canet"], None]
+)
+def test_validation_encodes_again_where_features_are_not_kept(photos, changes, monkeypatch):
+    """What training does not keep, validation does not; nor what has no room (None)."""
+    if changes is None:
+        monkeypatch.setattr("scl.training.launch.free_gib", lambda device: 1e-9)
+    more = [*(changes or []), "run.select=novel", "run.validate_episodes=2"]
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *more])
+    score, model, calls = score_of(plan, Workers()), build_model(plan.model, 0), []
+    mid = model.backbone.mid
+    monkeypatch.setattr(model.backbone, "mid", lambda x: calls.append(1) or mid(x))
+    score(model)
+    calls.clear()
+    score(model)
+    assert calls
+
+
 def test_features_are_kept_where_they_stay_the_same_and_fit(photos, monkeypatch):
     def chosen(keep_what: str, *changes: str):
         return type(next(fed(photos, keep_what, *changes)[2](0)).query)
