@@ -67,10 +67,16 @@ class ModelConfig:
         for name, known in (("head", sorted(HEADS)), ("backbone", BACKBONES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
-        if self.backbone_weights is not None and self.weights is not None:
+        file = self.backbone_weights
+        if not isinstance(file, str | None):
+            raise ValueError(f"backbone_weights={file!r}: expected the name of a file")
+        if file is not None and self.weights is not None:
             raise ValueError(
-                f"weights={self.weights!r} and backbone_weights={self.backbone_weights!r}: "
-                "expected one of them"
+                f"weights={self.weights!r} and backbone_weights={file!r}: expected one of them"
+            )
+        if file is None and self.backbone_sha256 is not None:
+            raise ValueError(
+                f"backbone_sha256={self.backbone_sha256!r} without backbone_weights: name the file"
             )
         if self.d < 1:
             raise ValueError(f"d={self.d}: expected at least 1")

@@ -1,6 +1,7 @@
 """ImageNet weights of the user's own file: every naming, what is refused, and how it is kept."""
 
 import hashlib
+import json
 import os
 from dataclasses import replace
 
@@ -207,6 +208,10 @@ def test_nothing_is_unpickled_and_what_is_no_file_is_named(tmp_path):
         build_backbone("resnet50_pfenet", file=tmp_path / "noise.safetensors")
     with pytest.raises(ValueError, match="weights='IMAGENET1K_V1' and .*: expected one of them"):
         ModelConfig(backbone="resnet50", weights="IMAGENET1K_V1", backbone_weights="x.pth")
+    with pytest.raises(ValueError, match="backbone_weights=7: expected the name of a file"):
+        ModelConfig(backbone="resnet50", backbone_weights=7)
+    with pytest.raises(ValueError, match="backbone_sha256='ab' without backbone_weights"):
+        ModelConfig(backbone="resnet50", backbone_sha256="ab")
 
 
 # ------------------------------------------------------------------------------ in a checkpoint
@@ -247,6 +252,18 @@ def test_a_checkpoint_without_its_backbone_asks_for_the_file(config, tmp_path):
         with pytest.raises(ValueError, match=rf"from resnet50_v2.pth .SHA-256 {digest}.: put"):
             load_checkpoint(saved)
         beside.unlink(missing_ok=True)
+
+
+def test_an_older_checkpoint_knows_of_no_file(tmp_path):
+    config = ModelConfig(d=8)
+    model = build_model(config, 3)
+    saved = save_checkpoint(model, config, tmp_path / "old", 3)
+    record = json.loads(saved.with_suffix(".json").read_text())
+    assert "stores_backbone" not in record
+    for name in ("backbone_weights", "backbone_sha256"):
+        assert record["model"].pop(name) is None
+    saved.with_suffix(".json").write_text(json.dumps(record))
+    assert weights_digest(load_checkpoint(saved, config)) == weights_digest(model)
 
 
 def test_another_file_under_the_same_name_is_refused(config):

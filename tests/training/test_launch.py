@@ -130,7 +130,8 @@ def test_the_command_follows_the_paper_or_the_released_code(photos, tmp_path, ca
     assert "leave out --as" in capsys.readouterr().err and not (tmp_path / "one").exists()
 
 
-def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, capsys):
+@pytest.mark.parametrize("stores", ["true", "false"])
+def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, capsys, stores):
     """VGG is the smallest; the file replaces the recipe's named weights."""
     own = tmp_path / "own.toml"
     text = (SHIPPED / "toyshop-small.toml").read_text()
@@ -138,7 +139,8 @@ def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, c
     file, state = tmp_path / "vgg.pth", build_backbone("vgg16_bn").state_dict()
     torch.save({key.replace("stem", "layer0"): v + 0.01 for key, v in state.items()}, file)
     out = tmp_path / "run"
-    words = arguments(photos, out, f"model.backbone_weights={file}", "run.save_every=1", steps=1)
+    changes = [f"model.backbone_weights={file}", f"run.store_backbone={stores}"]
+    words = arguments(photos, out, *changes, steps=1)
     words[words.index("--config") + 1] = str(own)
     assert main(words) == 0
     asked = json.loads((out / "recipe.json").read_text())["model"]
@@ -148,10 +150,14 @@ def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, c
     torch.save(state, file)
     assert main(["train", "--resume", str(out), "--device", "cpu"]) == 1
     assert "vgg.pth has the SHA-256" in capsys.readouterr().err.splitlines()[-1]
-    file.unlink()
-    assert torch.equal(
-        load_checkpoint(out / "last").backbone.stem[0].weight, state["stem.0.weight"] + 0.01
-    )
+    if stores == "true":
+        file.unlink()
+        first = load_checkpoint(out / "last").backbone.stem[0].weight
+        assert torch.equal(first, state["stem.0.weight"] + 0.01)
+    else:
+        given = ["--checkpoint", str(out / "last"), "--data", "toyshop", "--fold", "0"]
+        assert main(["evaluate", *given]) == 1
+        assert f"from vgg.pth (SHA-256 {asked['backbone_sha256']})" in capsys.readouterr().err
 
 
 def test_the_shipped_recipes_are_listed(capsys):

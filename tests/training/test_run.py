@@ -324,12 +324,24 @@ def test_a_run_of_an_older_version_is_read(tmp_path):
     stored = json.loads((tmp_path / RECIPE).read_text())
     for name in ("recipe", "as", "test"):
         del stored[name]
-    del stored["model"]["init"]
+    for name in ("init", "backbone_weights", "backbone_sha256"):
+        del stored["model"][name]
+    del stored["run"]["store_backbone"]
     (tmp_path / RECIPE).write_text(json.dumps(stored))
     assert resumed(tmp_path) == plan and plan.reading is None
     (tmp_path / RECIPE).write_text(json.dumps({**stored, "as": "told"}))
     with pytest.raises(ValueError, match="as='told'"):
         resumed(tmp_path)
+
+
+def test_a_file_of_weights_replaces_the_named_ones():
+    changes = ["model.backbone=resnet50_pfenet", "model.backbone_weights=init/resnet50_v2.pth"]
+    plan = read_recipe("pascal-scl-pfenet", changes, "released")
+    assert plan.model.weights is None and plan.model.backbone == "resnet50_pfenet"
+    assert plan.model.backbone_weights == "init/resnet50_v2.pth"
+    assert Recipe.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    with pytest.raises(ValueError, match="expected one of them"):
+        read_recipe("pascal-scl-pfenet", [*changes, "model.weights=IMAGENET1K_V1"])
 
 
 def test_changes_override_a_recipe():
