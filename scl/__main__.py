@@ -147,6 +147,8 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="record to write, and to go on with (default: named after all)")
     add("--batch", type=int, default=1, help="episodes that go through the model together")
     add("--workers", type=int, default=2, help="threads that read images")
+    walk = "how episodes follow each other (default: as its recipe says, if known, or uniform)"
+    add("--walk", choices=("uniform", "released", "released-pairs"), help=walk)
     exact = "float32 (default) for published numbers; bfloat16 is quicker on a GPU"
     add("--precision", default="float32", choices=("float32", "bfloat16"), help=exact)
     add = evaluate.add_mutually_exclusive_group().add_argument

@@ -42,7 +42,7 @@ class FeatureBank:
         read: Read | None = None,
     ):
         self.dataset, count = dataset, len(dataset.labels)
-        read = read or _reader(dataset)
+        read = read or reader_of(dataset)
         self.maps, self.masks = _encode(model, read, count, device, progress)
         self.wrong_masks: Tensor | None = None
         self.wrong_maps: Maps | None = None
@@ -92,7 +92,7 @@ def features_gib(model: Method, read: Read, count: int, device: torch.device) ->
     return count * sum(x.nbytes for x in (*maps, masks) if x is not None) / 2**30
 
 
-def _reader(dataset: Dataset) -> Read:
+def reader_of(dataset: Dataset) -> Read:
     """Read items as a data set has them."""
 
     def read(index: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scl.datasets.files import RESTORE, Transform, check_files, first_folder, optional, reading
-from scl.datasets.items import ItemSet, wanted_classes
+from scl.datasets.items import wanted_classes
+from scl.datasets.listed import ListedItems
 from scl.method.vectors import IGNORE
 
 YEARS = ("2014", "2017")
@@ -220,7 +221,7 @@ def find_coco(root: str | Path, name: str) -> CocoTree:
     return CocoTree(images / name, instances)
 
 
-class Coco20i(ItemSet):
+class Coco20i(ListedItems):
     """COCO-20^i: fold i holds out classes i, i + 4, i + 8, ... of the eighty, by category id.
 
     root: a folder with train2014, val2014 and annotations; split: "train" (base classes in the

@@ -12,7 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scl.datasets.files import Transform, check_files, first_folder, read_names
-from scl.datasets.items import ItemSet, wanted_classes
+from scl.datasets.items import wanted_classes
+from scl.datasets.listed import ListedItems
 from scl.datasets.pictures import read_label_map
 from scl.method.vectors import IGNORE
 
@@ -151,7 +152,7 @@ def class_mask(labels: np.ndarray, label: int) -> np.ndarray:
     return mask
 
 
-class Pascal5i(ItemSet):
+class Pascal5i(ListedItems):
     """PASCAL-5^i: fold i holds out classes 5i..5i+4 of the twenty.
 
     root: a folder with VOC 2012 and SBD (see find_tree); split: "train" (base classes in SBD's and

@@ -31,10 +31,11 @@ class DataConfig:
 
     keep is one of
 
-    "features"  The backbone's maps of every item, computed once before the first step. Only where
-                they are always the same: augment "none", and a backbone whose statistics are
-                frozen (model.rules.statistics). At most half of the device's free memory, shared
-                by the processes of a CPU; more is refused.
+    "features"  The backbone's maps of every item, computed once before the first step, and of those
+                that validation shows, before its first time. Only where they are always the same:
+                augment "none", and a backbone whose statistics are frozen (model.rules.statistics).
+                At most half of the device's free memory, shared by the processes of a CPU; more is
+                refused, or, of validation, computed again each time.
     "device"    Decoded images on the device; in memory, if it has no room for them.
     "memory"    Decoded images in memory.
     "loader"    Nothing: images are decoded anew, by processes beside the training.

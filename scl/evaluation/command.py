@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from scl.datasets.fit import Fit, Method
+from scl.datasets.listed import as_listed
 from scl.datasets.registry import DataConfig, find, open_to_test
 from scl.device import torchrun
 from scl.evaluation import predict as photographs
 from scl.evaluation import protocol
-from scl.evaluation.episode_list import EpisodeLists, read_episodes, write_episodes
+from scl.evaluation.episode_list import EpisodeLists, read_episodes, read_walk, write_episodes
 from scl.evaluation.record import in_percent
+from scl.evaluation.walk import Walk
 from scl.method.episode import Dataset
 from scl.method.records import Fusion
 from scl.method.scl import SCL
@@ -69,7 +71,9 @@ def _named_after(options: argparse.Namespace) -> Path:
     own = options.checkpoint.stem
     if own in ("best", "last"):  # every run has them: its folder tells them apart
         own = f"{options.checkpoint.resolve().parent.name}-{own}"
-    return Path(f"{own}-{options.data}{fold}-{options.split}-{listed}.json")
+    walk = _walk(options)
+    order = "" if options.episodes_file or walk == "uniform" else f"-{walk}"
+    return Path(f"{own}-{options.data}{fold}-{options.split}-{listed}{order}.json")
 
 
 def _plan(
@@ -86,7 +90,8 @@ def _plan(
         held_out=options.held_out,
     )
     dataset = open_to_test(data, options.split, options.shots or 1, options.fold)
-    episodes, known = None, {}
+    walk, episodes, known = _walk(options), None, {}
+    dataset = as_listed(dataset) if walk == "released" else dataset
     if options.episodes_file:
         episodes = read_episodes(options.episodes_file, dataset)
         some = next(iter(episodes.values()))
@@ -95,11 +100,24 @@ def _plan(
     asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
     plan: dict[str, Any] = known | {k: value for k, value in asked.items() if value is not None}
     plan |= {"fusion": _fusion(options), "fit": fit, "precision": options.precision}
-    config = protocol.ProtocolConfig(**plan)
+    reading = training_notes(options.checkpoint).get("as")
+    config = protocol.ProtocolConfig(**plan, walk=walk, reading=reading)
     if options.write_episodes:
         episodes = protocol.draw_episodes(dataset, config)
-        print(f"wrote {write_episodes(options.write_episodes, dataset, episodes)}")
+        print(f"wrote {write_episodes(options.write_episodes, dataset, episodes, walk)}")
     return dataset, config, episodes
+
+
+def _walk(options: argparse.Namespace) -> Walk:
+    """Decide how episodes follow each other: as listed or asked for, else as its recipe says."""
+    listed = options.episodes_file and read_walk(options.episodes_file)
+    if listed and options.walk not in (None, listed):
+        raise ValueError(
+            f"--walk {options.walk}: {options.episodes_file} lists episodes of the walk {listed}; "
+            "leave one of them out"
+        )
+    known = listed or options.walk or training_notes(options.checkpoint).get("walk")
+    return known or "uniform"
 
 
 def _fusion(options: argparse.Namespace) -> Fusion:

@@ -24,6 +24,17 @@ def difference(found: object, expected: object, name: str = "") -> str | None:
     return None if found == expected else f"{name} was {found!r} and is now {expected!r}"
 
 
+def completed(found: object, described: dict) -> object:
+    """Add to a description of an older version what it does not say: its walk, and form.
+
+    Episodes were drawn in one way then; of which form a model is, is taken from its checkpoint.
+    """
+    if not isinstance(found, dict) or not isinstance(found.get("protocol"), dict):
+        return found
+    said = {"as": described["as"], **found}
+    return said | {"protocol": {"walk": "uniform", **found["protocol"]}}
+
+
 class CountFile:
     """One process's file of counts: a line that says of what, then a row for each episode.
 
@@ -90,7 +101,7 @@ class CountFile:
     def _check(self, path: Path, head: object) -> None:
         """Raise unless the first line of a file describes this evaluation."""
         no_such = None if isinstance(head, dict) else "it is no such file"
-        unlike = no_such or difference(head, self.described)
+        unlike = no_such or difference(completed(head, self.described), self.described)
         if unlike:
             raise ValueError(
                 f"{path} was begun by another evaluation ({unlike}): repeat that one to finish it, "

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from scl.evaluation.walk import WALKS, Walk
 from scl.files import write_text
 from scl.method.episode import Dataset, EpisodeIndex
 
+READ_ERRORS = (
+    *(json.JSONDecodeError, UnicodeDecodeError),
+    *(AttributeError, KeyError, TypeError, IndexError),
+)
 EpisodeLists = Mapping[int, Sequence[EpisodeIndex]]  # by seed
 
 
@@ -37,29 +43,37 @@ def plain_rows(dataset: Dataset, episodes: EpisodeLists) -> list[dict]:
     ]
 
 
-def write_episodes(path: str | Path, dataset: Dataset, episodes: EpisodeLists) -> Path:
-    """Write episodes to a JSON file, one a line, to be replayed by read_episodes."""
+def write_episodes(
+    path: str | Path, dataset: Dataset, episodes: EpisodeLists, walk: Walk = "uniform"
+) -> Path:
+    """Write episodes to a JSON file, one a line, to be replayed by read_episodes.
+
+    walk: by which they were drawn; dataset: laid out as that walk needs it.
+    """
     path = Path(path)
     rows = ",\n".join(json.dumps(row) for row in plain_rows(dataset, episodes))
-    write_text(path, f'{{"items": {len(dataset.labels)}, "episodes": [\n{rows}\n]}}\n')
+    head = f'"items": {len(dataset.labels)}, "walk": "{walk}"'
+    write_text(path, f'{{{head}, "episodes": [\n{rows}\n]}}\n')
     return path
+
+
+def read_walk(path: str | Path) -> Walk:
+    """Tell by which walk the episodes of a file were drawn; older files had one only."""
+    with _reading(path):
+        walk = json.loads(Path(path).read_text(encoding="utf-8")).get("walk", "uniform")
+    if walk not in WALKS:
+        raise ValueError(f"{path}: walk={walk!r}: expected one of {WALKS}; write the episodes anew")
+    return walk
 
 
 def read_episodes(path: str | Path, dataset: Dataset) -> dict[int, list[EpisodeIndex]]:
     """Read the episodes of a file, by seed; one that does not fit the data set is refused."""
     episodes: dict[int, list[EpisodeIndex]] = {}
-    try:
+    with _reading(path):
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["episodes"]
         for place, row in enumerate(rows):
             episode = _episode(dataset, row, f"{path}, episode {place}")
             episodes.setdefault(int(row["seed"]), []).append(episode)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path} is no list of episodes ({type(error).__name__}: {error}): expected a file "
-            "that --write-episodes wrote"
-        ) from None
     shapes = {(len(e.supports), len(some)) for some in episodes.values() for e in some}
     if len(shapes) != 1 or min(shapes)[0] < 1:
         raise ValueError(
@@ -67,6 +81,20 @@ def read_episodes(path: str | Path, dataset: Dataset) -> dict[int, list[EpisodeI
             "expected as many in all"
         )
     return episodes
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong with a file's form into one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path} is no list of episodes ({type(error).__name__}: {error}): expected a file "
+            "that --write-episodes wrote"
+        ) from None
 
 
 def _episode(dataset: Dataset, row: dict, where: str) -> EpisodeIndex:

@@ -24,6 +24,7 @@ from torch import Tensor, distributed
 from tqdm.auto import tqdm
 
 from scl.datasets.fit import Fit, Size, as_taken
+from scl.datasets.listed import as_listed
 from scl.device import (
     Precision,
     autocast,
@@ -33,17 +34,18 @@ from scl.device import (
     pick_device,
     send,
 )
-from scl.evaluation.counts import COLUMNS, CountFile, difference
+from scl.evaluation.counts import COLUMNS, CountFile, completed, difference
 from scl.evaluation.episode_list import EpisodeLists, plain_rows
 from scl.evaluation.record import make_record
+from scl.evaluation.walk import WALKS, Walk, sampler_of
 from scl.files import versions, write_json
 from scl.method.contracts import Method
-from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
+from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.losses import likelier
 from scl.method.metric import count_pixels
 from scl.method.records import Fusion, Support
 from scl.method.words import expect
-from scl.models.checkpoint import weights_digest
+from scl.models.checkpoint import READINGS, Reading, weights_digest
 
 Kept = TypeVar("Kept", bound=Method)
 
@@ -54,7 +56,9 @@ class ProtocolConfig:
 
     fusion: how K predictions become one, see Method.segment; fit: how images are brought to the
     network and score maps back; precision: of the network, "auto" is bfloat16 on CUDA, and what is
-    laid beside published numbers needs "float32".
+    laid beside published numbers needs "float32"; walk: "uniform" draws a class, all alike, and one
+    of its images as the query; "released" and "released-pairs" are ReleasedWalk's; reading: which
+    form of its recipe the model follows, if it has two.
     """
 
     episodes: int = 1000
@@ -63,6 +67,8 @@ class ProtocolConfig:
     fusion: Fusion = "cross"
     fit: Fit = Fit()
     precision: Precision = "float32"
+    walk: Walk = "uniform"
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(self.seeds))
@@ -71,14 +77,23 @@ class ProtocolConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected at least 1")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={self.seeds!r}: expected one or more, each once, from 0 on")
-        if self.fusion not in get_args(Fusion):
-            raise ValueError(f"fusion={self.fusion!r}: expected one of {get_args(Fusion)}")
+        chosen = {"fusion": get_args(Fusion), "walk": WALKS, "reading": (*READINGS, None)}
+        for name, known in chosen.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
 
 
 def draw_episodes(dataset: Dataset, config: ProtocolConfig) -> dict[int, list[EpisodeIndex]]:
     """Draw the episodes of every seed; each depends on (seed, its place) alone."""
-    sampler = EpisodeSampler(dataset, config.shots)
+    if walked(dataset, config) is not dataset:
+        raise ValueError("walk='released' goes image by image: expected as_listed(dataset)")
+    sampler = sampler_of(dataset, config.shots, config.walk)
     return {seed: sampler.fixed(config.episodes, seed) for seed in config.seeds}
+
+
+def walked(dataset: Dataset, config: ProtocolConfig) -> Dataset:
+    """Lay a data set out as its walk needs it; one that is laid out already is returned."""
+    return as_listed(dataset) if config.walk == "released" else dataset
 
 
 # -------------------------------------------------------------- what is evaluated
@@ -95,8 +110,10 @@ def describe(
     layers = {name: _settings(module) for name, module in model.named_modules()}
     plan = asdict(config)
     plan.pop("precision")  # what it comes to on this device is said below
+    reading = plan.pop("reading")
     half = device.type == "cuda" if config.precision == "auto" else config.precision == "bfloat16"
     described = {
+        "as": reading,
         "protocol": plan,
         "data": {"kind": type(dataset).__name__, "items": len(dataset.labels)},
         "episodes": _digest(plain_rows(dataset, episodes)),
@@ -296,16 +313,17 @@ def evaluate_protocol(
 ) -> dict | None:
     """Evaluate a model as the paper does and return the record, which is also written to `out`.
 
-    dataset: of the classes to test, at original resolution; episodes: default: drawn, see
-    draw_episodes. An evaluation that was stopped goes on if it is called again with the same `out`;
-    a record that is there already is returned as it is. batch: episodes that go through the model
-    together, where they are of one size; workers: threads that read images.
+    dataset: of the classes to test, at original resolution; episodes: in the data set as `walked`;
+    default: drawn, see draw_episodes. An evaluation that was stopped goes on if it is called again
+    with the same `out`; a record that is there already is returned as it is. batch: episodes that
+    go through the model together, where they are of one size; workers: threads that read images.
     shard: (rank, world): this process takes the episodes whose place modulo world is rank; default:
     as torch.distributed says, or all. Without torch.distributed the processes meet in the files
     beside `out`: the last one writes and returns the record, the others return None.
     """
     config, device, started = config or ProtocolConfig(), pick_device(device), time.perf_counter()
     check_precision(device, config.precision)
+    dataset = walked(dataset, config)
     episodes = draw_episodes(dataset, config) if episodes is None else episodes
     _check_plan(config, episodes, batch)
     out, shard = None if out is None else Path(out), _checked_shard(shard, out)
@@ -363,7 +381,7 @@ def _finished(out: Path, described: dict) -> dict:
     """Read the record that is there already, if it is of the same evaluation."""
     try:
         record = json.loads(out.read_text(encoding="utf-8"))
-        unlike = difference(record["evaluated"], described)
+        unlike = difference(completed(record["evaluated"], described), described)
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{out} exists and is no evaluation: choose another --out") from None
     if unlike:

@@ -88,9 +88,11 @@ def in_percent(record: dict) -> str:
         return f"{100 * scores[name]:.1f}{more}"
 
     low, high = (100 * x for x in record["interval"])
+    walk = protocol.get("walk", "uniform")
     lines = [
         f"{len(protocol['seeds'])} seeds x {protocol['episodes']} episodes, K = "
-        f"{protocol['shots']}, fusion {protocol['fusion']}, {protocol['fit']['method']} size",
+        f"{protocol['shots']}, fusion {protocol['fusion']}, {protocol['fit']['method']} size"
+        + ("" if walk == "uniform" else f", walk {walk}"),
         f"mIoU    {score(record, 'miou', 'spread')} (over seeds), 95 % interval over episodes "
         f"[{low:.1f}, {high:.1f}]",
         f"FB-IoU  {score(record, 'fb_iou', 'fb_spread')}",

@@ -38,9 +38,11 @@ class Backbone(Protocol):
     "normalised" (mean and deviation of ImageNet already taken out, as the released code feeds).
     """
 
-    mid_channels: int
     stride: int
     inputs: Inputs
+
+    @property
+    def mid_channels(self) -> int: ...
 
     def mid(self, images: Tensor) -> Tensor:
         """Compute mid-level maps [N, mid_channels, h, w] of images [N, 3, H, W]."""

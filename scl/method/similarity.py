@@ -40,9 +40,11 @@ MOST = 20  # supports of more cells a side are averaged 2 x 2 before single cell
 
 
 class Staged(Backbone, Protocol):
-    """A backbone whose maps are several stages side by side; widths: channels of each."""
+    """A backbone whose maps are several stages side by side."""
 
-    widths: tuple[int, ...]
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Tell the channels of each stage."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def cell_maps(cells: Tensor, known: Cells, widths: Sequence[int]) -> Tensor:
     objects = covered >= fullest
     rest = (covered >= 0) & (covered < BACKGROUND)
     # Added to cosines: far below all of them where a cell does not count.
-    far = [torch.where(on, known.trust - 1, -4.0).unsqueeze(1) for on in (objects, rest, covered >= 0)]
+    groups = objects, rest, covered >= 0
+    far = [torch.where(on, known.trust - 1, -4.0).unsqueeze(1) for on in groups]
     share = covered.clamp(min=0).unsqueeze(2)
     maps = []
     parts = zip(cells.flatten(2).split(widths, 1), known.cells.split(widths, 2), strict=True)
@@ -297,7 +300,8 @@ class SimilaritySCL(Method):
     def cover(self, cells: Tensor, masks: Tensor) -> Tensor:
         """Shrink masks [N, H, W] to the share of each cell that is object, [N, h, w]."""
         inside = (masks == 1).to(cells.dtype).unsqueeze(1)
-        return F.adaptive_avg_pool2d(inside, cells.shape[-2:]).squeeze(1)
+        h, w = cells.shape[-2:]
+        return F.adaptive_avg_pool2d(inside, (h, w)).squeeze(1)
 
     def guide(self, cells: Tensor, mask: Tensor) -> Guide:
         """Eq. 1-6 for N supports: unit stages [N, C, h, w] and covered shares [N, h, w]."""
@@ -388,7 +392,8 @@ class SimilaritySCL(Method):
         See Method.condition. A support is scored by the others alone: in itself it finds every
         single cell again. How well its average alone finds it is `own`.
         """
-        cells, truths, guides, known, own = [], [], [], [], []
+        cells, truths = list[Tensor](), list[Tensor]()
+        guides, known, own = list[Guide](), list[Cells](), list[Tensor]()
         for maps, some in self.read_supports(images, masks):
             for mid, truth in zip(maps.mid.unbind(dim=1), some.unbind(dim=1), strict=True):
                 cover = self.cover(mid, truth)
@@ -397,7 +402,8 @@ class SimilaritySCL(Method):
                 own.append(_iou(guides[-1].first, truth))
                 cells.append(mid)
                 truths.append(truth)
-        vectors, reduced = (torch.stack([g[i] for g in guides], dim=1) for i in (0, 1))
+        vectors = torch.stack([g.vectors for g in guides], dim=1)
+        reduced = torch.stack([g.reduced for g in guides], dim=1)
         plain = Support.unscored(vectors)
         ious = torch.stack(own, dim=1)
         mutual = plain.mutual.clone()
@@ -434,8 +440,9 @@ class SimilaritySCL(Method):
             sets = [self._pooled(support, count, weighted=fusion == "cross")]
         found = []
         for guide, known in sets:
-            alone = maps.high is not None and len(support.known) == 1
-            compared = maps.high if alone else cell_maps(maps.mid, known, self.widths)
+            compared = maps.high if len(support.known) == 1 else None
+            if compared is None:
+                compared = cell_maps(maps.mid, known, self.widths)
             found.append(self.looks(maps.mid, compared, guide)[-1])
         logits = torch.stack([two_sided(z) for z in found], dim=1)  # [B, K or 1, 2, h, w]
         logits = resize_logits(logits, size, "centres")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from scl.method.contracts import Backbone, Head
+from scl.method.contracts import Backbone, Head, Method
 from scl.method.heads import CANetHead
 from scl.method.pfenet import PFENetHead
 from scl.method.records import Inputs
@@ -31,7 +31,8 @@ class ModelConfig:
 
     head: "canet" or "pfenet"; d: width of the head (256 in the paper); norm: GroupNorm in the
     head; dropout: of its reduced channels; iterations, history_dropout, zooms: refinement of the
-    query, see SCL (CANet). backbone, stride, weights, inputs: see backbones.build_backbone.
+    query, see SCL (CANet). backbone, stride, weights, inputs: see backbones.build_backbone;
+    backbone_weights: a file of ImageNet weights instead; backbone_sha256: the one it must have.
     rates: dilations of CANet's ASPP; reduce_kernel: of CANet's reduction; scales: of PFENet's
     pyramid; classifier_dropout: in PFENet's classifiers; support_fpm: build the support's FPM.
     init: how the head's convolutions begin, as "torch" draws them, or all weights from a "normal"
@@ -48,6 +49,8 @@ class ModelConfig:
     rules: Rules = field(default_factory=Rules)
     backbone: str = "efficientnet_lite0"
     weights: str | None = None
+    backbone_weights: str | None = None
+    backbone_sha256: str | None = None
     inputs: Inputs = "unit"
     rates: tuple[int, ...] = (2, 4, 6)
     reduce_kernel: int = 1
@@ -64,6 +67,17 @@ class ModelConfig:
         for name, known in (("head", sorted(HEADS)), ("backbone", BACKBONES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+        file = self.backbone_weights
+        if not isinstance(file, str | None):
+            raise ValueError(f"backbone_weights={file!r}: expected the name of a file")
+        if file is not None and self.weights is not None:
+            raise ValueError(
+                f"weights={self.weights!r} and backbone_weights={file!r}: expected one of them"
+            )
+        if file is None and self.backbone_sha256 is not None:
+            raise ValueError(
+                f"backbone_sha256={self.backbone_sha256!r} without backbone_weights: name the file"
+            )
         if self.d < 1:
             raise ValueError(f"d={self.d}: expected at least 1")
         for name in ("rates", "scales", "zooms"):  # lists come from JSON
@@ -132,7 +146,8 @@ def build_model(
         if backbone is None:
             torch.manual_seed(seed)
             form = config.backbone, config.stride, config.weights, config.inputs
-            backbone = build_backbone(*form, high_level=kind.needs_high)
+            file = config.backbone_weights, config.backbone_sha256
+            backbone = build_backbone(*form, kind.needs_high, *file)
         torch.manual_seed(seed)
         head = kind(backbone.mid_channels, n=len(config.guidance.vectors), **options)
         if config.init == "normal":
@@ -141,3 +156,10 @@ def build_model(
                     nn.init.normal_(layer.weight, std=0.01)
     refinement = config.iterations, config.history_dropout, config.zooms
     return SCL(backbone, head, config.guidance, config.rules, *refinement).eval()
+
+
+def pinned(config: ModelConfig, model: Method) -> ModelConfig:
+    """Name a backbone's file together with its SHA-256, so that no other is taken for it later."""
+    if config.backbone_weights is None:
+        return config
+    return replace(config, backbone_sha256=getattr(model.backbone, "weights_sha256", None))

@@ -1,7 +1,8 @@
 """Checkpoints: a safetensors file of the head, and a JSON beside it that says what it is.
 
-The backbone is built anew: from its ImageNet weights, or, where it has none, from the seed. Only
-where training changes it (rule statistics="batch") its batch statistics are stored, too.
+The backbone is built anew: from its ImageNet weights, or, where it has none, from the seed. Where
+training changes it (rule statistics="batch") its batch statistics are stored, too, and where its
+weights come from a file of the user's, all of it, so that the checkpoint opens without that file.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -20,11 +22,16 @@ from torch import Tensor, nn
 from scl.files import versions, write_atomically, write_json
 from scl.method.contracts import Backbone, Method
 from scl.method.scl import SCL
-from scl.models.build import ModelConfig, build_model
+from scl.models.backbones import Frozen
+from scl.models.build import ModelConfig, build_model, pinned
 from scl.models.released import load_released
 
-PREFIX = "backbone."  # of the stored batch statistics
+# Which form of a recipe is followed: as the paper has it, or as the code was released.
+Reading = Literal["paper", "released"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
+PREFIX = "backbone."  # of what is stored of the backbone
 NEEDED = {"model", "seed", "versions", "sha256"}  # keys of every record
+STORED = "stores_backbone"  # key of a record whose checkpoint holds the whole backbone
 OWN_WEIGHTS = "efficientnet_lite0"  # the backbone whose weights are installed with the package
 
 
@@ -45,7 +52,7 @@ def load_weights(
 ) -> None:
     """Read what was written here; a missing, changed or foreign file is refused.
 
-    backbone: takes the stored batch statistics, if there are any.
+    backbone: takes what is stored of it, if anything is.
     """
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
     if found != sha256:
@@ -72,23 +79,28 @@ def save_checkpoint(
     overwrite: bool = False,
     side: int | None = None,
     notes: Mapping[str, object] | None = None,
+    store_backbone: bool = True,
 ) -> Path:
     """Write path.safetensors (the weights that learn) and path.json; returns the former.
 
     seed: the one the model was built with, from which a backbone without weights of its own is
     built again; side: pixels a side of the images that it was trained on, which its users take if
     they name none; notes: what else is known of its training, see training_notes. An existing
-    checkpoint is kept unless overwrite=True.
+    checkpoint is kept unless overwrite=True. store_backbone: with a backbone whose weights are
+    from a file, store them; without, the checkpoint opens only where that file is at hand.
     """
     weights = Path(path).with_suffix(".safetensors")
     if weights.exists() and not overwrite:
         raise ValueError(f"{weights} exists: pass overwrite=True, or choose another name")
-    moving = {PREFIX + name: value for name, value in model.moving_statistics().items()}
+    whole = store_backbone and config.backbone_weights is not None
+    stored = model.backbone.state_dict() if whole else model.moving_statistics()
+    stored = {PREFIX + name: value for name, value in stored.items()}
     record = {
-        "model": config.to_dict(),
+        "model": pinned(config, model).to_dict(),
         "seed": seed,
         "versions": versions(),
-        "sha256": _write({**model.trainable().state_dict(), **moving}, weights),
+        "sha256": _write({**model.trainable().state_dict(), **stored}, weights),
+        **({STORED: True} if whole else {}),
         **({} if side is None else {"side": side}),
         **(notes or {}),
     }
@@ -120,7 +132,7 @@ def load_checkpoint(
     """Load the model of a checkpoint, ready for use (evaluation mode, CPU).
 
     expected: refuse a checkpoint of another configuration, naming the first difference; backbone:
-    one to share (stored batch statistics overwrite its own); default: built from the record.
+    one to share (what is stored of it overwrites its own); default: built from the record.
     """
     weights = Path(path).with_suffix(".safetensors")
     record = _read_record(weights.with_suffix(".json"))
@@ -131,9 +143,28 @@ def load_checkpoint(
                 f"{weights} is of another configuration: {name} is {config.to_dict()[name]!r}, "
                 f"expected {value!r}; load it with its own (expected=None) or train anew"
             )
+    if config.backbone_weights is not None:
+        whole = record.get(STORED) or backbone is not None
+        file = None if whole else str(_backbone_file(config, weights))
+        own = config.backbone_sha256 if file else None
+        config = replace(config, backbone_weights=file, backbone_sha256=own)
     model = build_model(config, record["seed"], backbone)
     load_weights(model.head, weights, record["sha256"], model.backbone)
+    if record.get(STORED) and isinstance(model.backbone, Frozen):
+        model.backbone.weights_sha256 = record["model"]["backbone_sha256"]
     return model.eval()
+
+
+def _backbone_file(config: ModelConfig, weights: Path) -> Path:
+    """Find the file of a backbone's weights: where it was, or beside the checkpoint."""
+    asked, sha256 = Path(str(config.backbone_weights)), config.backbone_sha256
+    for path in (asked, weights.parent / asked.name):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+            return path
+    raise ValueError(
+        f"{weights} was saved without its backbone, whose weights are from {asked.name} (SHA-256 "
+        f"{sha256}): put that file beside it"
+    )
 
 
 def open_model(path: str | Path) -> SCL:
@@ -150,7 +181,8 @@ def random_backbone(path: str | Path) -> str | None:
     if not _is_ours(Path(path)):
         return None
     config = read_config(path)
-    return config.backbone if config.weights is None and config.backbone != OWN_WEIGHTS else None
+    seen = config.weights or config.backbone_weights or config.backbone == OWN_WEIGHTS
+    return None if seen else config.backbone
 
 
 def training_notes(path: str | Path) -> dict[str, Any]:
@@ -158,12 +190,12 @@ def training_notes(path: str | Path) -> dict[str, Any]:
 
     "side": pixels a side of its images; "recipe": its name; "as": "paper" or "released", where
     the recipe has both forms; "fusion": how its answers under several supports become one;
-    "resize": how images are brought to it.
+    "resize": how images are brought to it; "walk": how its episodes are drawn.
     """
     if not _is_ours(Path(path)):
-        return {}
+        return {"as": "released"}  # whoever trained it did so by the released code
     record = _read_record(Path(path).with_suffix(".json"))
-    return {name: value for name, value in record.items() if name not in NEEDED}
+    return {name: value for name, value in record.items() if name not in {*NEEDED, STORED}}
 
 
 def _is_ours(path: Path) -> bool:

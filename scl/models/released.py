@@ -6,7 +6,6 @@ where our model keeps the same piece.
 
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor
 from scl.method.rules import RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED, V_S, Rules
 from scl.method.scl import SCL
 from scl.models.backbones import VGG16, Inputs, ResNet
+from scl.models.backbones.weights import read_file, unwrapped
 from scl.models.build import build_model, full_size
 
 # A key that only models of a family have.
@@ -212,23 +212,6 @@ def _read(source: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Get a state dict from a file or a mapping, without a training script's wrappers."""
     if not isinstance(source, (str, Path, Mapping)):
         raise ValueError(f"{type(source).__name__}: expected a path or a state dict")
-    state = source if isinstance(source, Mapping) else _open(Path(source))
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping):
-        raise ValueError(f"no checkpoint: it holds {type(state).__name__}, expected a state dict")
-    return {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
-
-
-def _open(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected a checkpoint of the released code") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is no checkpoint that can be read safely ({reason}): expected a file of "
-            "torch.save with tensors only"
-        ) from None
+    if isinstance(source, Mapping):
+        return unwrapped(source)
+    return unwrapped(read_file(Path(source), "a checkpoint of the released code")[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scl.datasets.folds import FOLDS
+from scl.models.checkpoint import Reading
 from scl.study.differences import paired_difference
 from scl.study.grid import RESULTS
 from scl.study.published import ABLATIONS, Published, notes, published_row, quoted, source
@@ -31,6 +32,11 @@ ROWS_OF_RECIPES = {
     "coco-pfenet": (2, "PFENet", "resnet101"),
     "coco-scl-pfenet": (2, "ours-SCL (PFENet)", "resnet101"),
 }
+
+
+# How a record's name says which form its recipe has, and the heading of its column.
+READING_OF_NAMES: dict[str | None, Reading] = {None: "paper", "-released": "released"}
+HEADING_OF: dict[Reading, str] = {"paper": "here", "released": "here, as released"}
 
 
 def paper_table(name: str, results: Path = RESULTS) -> str:
@@ -98,33 +104,40 @@ def own_scores(number: int, results: Path = RESULTS) -> Columns:
     """Read our evaluations for a table of the paper: two columns, as published_table takes them.
 
     They are results/benchmarks/RECIPE-fFOLD-SHOTSshot.json, written by `python -m scl evaluate
-    --out`; a mean over fewer than four folds says so.
+    --out`; a mean over fewer than four folds says so. RECIPE-released-... are those of models that
+    follow the released code; they get columns of their own, where there are any.
     """
     measure = "fb_iou" if number == 3 else "miou"
-    found: dict[tuple[str, int], list[float]] = {}
+    found: dict[tuple[str, str, int], list[float]] = {}
     for path in sorted((results / "benchmarks").glob("*.json")):
-        named = re.fullmatch(r"(.+)-f[0-3]-([15])shot", path.stem)
+        named = re.fullmatch(r"(.+?)(-released)?-f[0-3]-([15])shot", path.stem)
         if named and ROWS_OF_RECIPES.get(named[1], (0,))[0] == (2 if number == 2 else 1):
+            recipe, reading, shots = named[1], READING_OF_NAMES[named[2]], int(named[3])
             record = json.loads(path.read_text(encoding="utf-8"))
-            _check_record(path, record["evaluated"], named[1], int(named[2]))
-            found.setdefault((named[1], int(named[2])), []).append(100 * record[measure])
+            _check_record(path, record["evaluated"], recipe, shots, reading)
+            place = recipe, HEADING_OF[reading], shots
+            found.setdefault(place, []).append(100 * record[measure])
     columns: Columns = {"here, 1-shot": {}, "here, 5-shot": {}}
-    for (recipe, shots), scores in found.items():
+    for (recipe, heading, shots), scores in found.items():
         note = "" if len(scores) == FOLDS else f" ({len(scores)} of {FOLDS} folds)"
         _, method, backbone = ROWS_OF_RECIPES[recipe]
-        columns[f"here, {shots}-shot"][method, backbone] = f"{np.mean(scores):.1f}{note}"
+        column = columns.setdefault(f"{heading}, {shots}-shot", {})
+        column[method, backbone] = f"{np.mean(scores):.1f}{note}"
     return columns
 
 
-def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
+def _check_record(path: Path, evaluated: dict, recipe: str, shots: int, reading: Reading) -> None:
     """Raise unless an evaluation is what its file's name says, by the paper's protocol."""
     data, system = recipe.split("-", 1)
     model, protocol = evaluated["model"], evaluated["protocol"]
-    own, depth = read_recipe(recipe).test, int(ROWS_OF_RECIPES[recipe][2].removeprefix("resnet"))
+    own = read_recipe(recipe, reading=reading).test
+    depth = int(ROWS_OF_RECIPES[recipe][2].removeprefix("resnet"))
     fusion: str = own.fusion
     if shots == 1 and protocol["fusion"] == "cross":
         fusion = "cross"  # one support leaves nothing to fuse, and it was the default of all
+    said = evaluated.get("as") or "paper"  # what is older than the other form does not say it
     found = {
+        "as": (said, reading),
         "data set": (evaluated["data"]["kind"], "Pascal5i" if data == "pascal" else "Coco20i"),
         "head": (model["head"]["kind"], "CANetHead" if "canet" in system else "PFENetHead"),
         "backbone": (model["backbone"]["kind"], "ResNet"),
@@ -135,6 +148,7 @@ def _check_record(path: Path, evaluated: dict, recipe: str, shots: int) -> None:
         "seeds": (len(protocol["seeds"]), 5),
         "fusion": (protocol["fusion"], fusion),
         "resize": (protocol["fit"]["method"], own.resize),
+        "walk": (protocol.get("walk", "uniform"), own.walk),
         "precision": (evaluated.get("precision", "float32"), "float32"),
     }
     for name, (is_, expected) in found.items():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 
-from scl.datasets.bank import FeatureBank, Read, features_gib
+from scl.datasets.bank import FeatureBank, Read, features_gib, reader_of
 from scl.datasets.fit import Letterbox
 from scl.datasets.registry import DataConfig, Keep, canvas_of, open_data
 from scl.device import Precision, Workers, autocast, device_of, gathered, pick_device, torchrun
@@ -21,7 +21,7 @@ from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler, 
 from scl.method.metric import count_pixels, mean_iou
 from scl.method.scl import SCL
 from scl.method.words import expect
-from scl.models.build import build_model
+from scl.models.build import build_model, pinned
 from scl.training.augment import CANET, CANET_QUERY, NONE, PFENET, PFENET_COCO
 from scl.training.pixels import (
     SHARE,
@@ -35,6 +35,7 @@ from scl.training.recipe import Recipe
 from scl.training.run import Batches, Progress, Run, Score, refuse_used, resumed, start
 from scl.training.stream import TrainingEpisodes
 
+ReadEpisodes = Callable[[Sequence[EpisodeIndex]], Episodes]
 # Validation episodes that a GPU decodes together.
 AT_ONCE = 8
 # What happens to supports and to queries.
@@ -61,6 +62,7 @@ def launch(
         episodes = TrainingEpisodes(sampler, plan.run.seed, plan.data.order, shown)
         plan = with_steps(plan, episodes.epoch_length)
         score, model = score_of(plan, workers), build_model(plan.model, plan.run.seed)
+        plan = replace(plan, model=pinned(plan.model, model))
         device_here = pick_device(own_device)
         feed = feed_of(dataset, plan, episodes, workers, device_here, shown, model)
         run = Run(plan, folder, feed, score, own_device, workers, model)
@@ -195,13 +197,18 @@ def keep_features(
 
     with autocast(device, train.precision):
         need = features_gib(model, read, count, device)
-    room = SHARE * free_gib(device) / (workers.world if device.type == "cpu" else 1)
+    room = room_gib(workers, device)
     if must and need > room:
         raise ValueError(
             f"data.keep='features' needs {need:.2f} GiB, and there is room for {room:.2f} GiB on "
             f"{device}: lower data.side, or take data.keep='auto'"
         )
     return bank if need <= room else None
+
+
+def room_gib(workers: Workers, device: torch.device) -> float:
+    """How many GiB each process may keep on its device."""
+    return SHARE * free_gib(device) / (workers.world if device.type == "cpu" else 1)
 
 
 def unaugmented(dataset: Dataset, data: DataConfig) -> Read:
@@ -225,7 +232,60 @@ def score_of(recipe: Recipe, workers: Workers) -> Score | None:
     dataset = open_data(recipe.data, split, transform=Letterbox(recipe.data.side))
     episodes = EpisodeSampler(dataset).fixed(run.validate_episodes, run.seed)
     precision = recipe.train.precision
-    return lambda model: episode_miou(model, dataset, episodes, workers, precision)
+    keeps = same_features(recipe) and recipe.data.keep in ("auto", "features")
+    readers: list[ReadEpisodes | None] = [] if keeps else [None]
+
+    def score(model: SCL) -> float:
+        if not readers:  # the first time
+            with autocast(device_of(model), precision):
+                readers.append(kept_reader(model, dataset, episodes, workers))
+        return episode_miou(model, dataset, episodes, workers, precision, readers[0])
+
+    return score
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some items of a data set, by places of their own."""
+
+    dataset: Dataset
+    items: Sequence[int]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    @property
+    def labels(self) -> Sequence[int]:
+        return [self.dataset.labels[item] for item in self.items]
+
+    def sources(self, index: int) -> frozenset:
+        return self.dataset.sources(self.items[index])
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset[self.items[index]]
+
+
+def kept_reader(
+    model: SCL, dataset: Dataset, episodes: Sequence[EpisodeIndex], workers: Workers
+) -> ReadEpisodes | None:
+    """What gives this process's episodes by features, each item's computed once, here.
+
+    None where there is no room for them.
+    """
+    device, own = device_of(model), episodes[workers.rank :: workers.world]
+    items = sorted({item for e in own for item in (e.query, *e.supports)})
+    place, chosen = {item: i for i, item in enumerate(items)}, Chosen(dataset, items)
+    need = features_gib(model, reader_of(chosen), len(items), device) if items else 0.0
+    if not items or need > room_gib(workers, device):
+        return None
+    bank = FeatureBank(model, chosen, False, device)
+
+    def read(some: Sequence[EpisodeIndex]) -> Episodes:
+        moved = [(place[e.query], tuple(place[i] for i in e.supports), e.label) for e in some]
+        return bank.batch([EpisodeIndex(*each) for each in moved])
+
+    return read
 
 
 @torch.inference_mode()
@@ -235,10 +295,12 @@ def episode_miou(
     episodes: Sequence[EpisodeIndex],
     workers: Workers,
     precision: Precision = "auto",
+    read: ReadEpisodes | None = None,
 ) -> float:
     """mIoU in 0..1 over episodes at network size, shared among the processes; exact totals.
 
     A GPU gets several episodes at once, the next ones read meanwhile, and is waited for at the end.
+    read: gives episodes, by images or by their kept features (None: images of the data set).
     """
     device = device_of(model)
     own = range(workers.rank, len(episodes), workers.world)
@@ -246,14 +308,15 @@ def episode_miou(
     chunks = [own[start : start + size] for start in range(0, len(own), size)]
     counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
 
-    def read(chunk: range) -> Episodes:
-        return load_episodes(dataset, [episodes[place] for place in chunk])
+    def load(chunk: range) -> Episodes:
+        some = [episodes[place] for place in chunk]
+        return read(some) if read else load_episodes(dataset, some)
 
-    for chunk, batch in zip(chunks, ahead(read, chunks, 1), strict=True):
+    for chunk, batch in zip(chunks, ahead(load, chunks, 1), strict=True):
         batch = batch.to(device)
         with autocast(device, precision):
             support = model.condition(batch.support, batch.support_masks)
-            done = model.segment(support, batch.query)
+            done = model.segment(support, batch.query, size=batch.query_masks.shape[-2:])
         counts[chunk.start : chunk.stop : chunk.step] = count_pixels(done.mask, batch.query_masks)
     labels = np.array([e.label for e in episodes])
     return mean_iou(gathered(counts, device).cpu().numpy(), labels)

@@ -12,9 +12,11 @@ from typing import Any, Literal, TypeVar, get_args
 from scl.datasets.fit import METHODS as RESIZES
 from scl.datasets.fit import Method as Resize
 from scl.datasets.registry import DataConfig
+from scl.evaluation.walk import WALKS, Walk
 from scl.method.records import Fusion
 from scl.method.rules import PRESETS, SELF_GUIDED, V_S, V_S_L1, Rules
 from scl.models.build import ModelConfig, full_size
+from scl.models.checkpoint import READINGS, Reading
 from scl.training.trainer import TrainConfig
 
 if sys.version_info >= (3, 11):
@@ -26,8 +28,6 @@ SHIPPED = files("scl.training") / "recipes"
 METHODS = {"scl": SELF_GUIDED, "baseline": V_S, "baseline+L1": V_S_L1}
 SELECTIONS = ("validation", "last", "novel")
 SECTIONS = ("model", "data", "train", "run", "test")
-READINGS = ("paper", "released")
-Reading = Literal["paper", "released"]
 Section = TypeVar("Section", DataConfig, TrainConfig, "RunConfig", "TestConfig")
 
 
@@ -41,7 +41,8 @@ class RunConfig:
     classes, see DataConfig.held_out), take the "last" and score nothing, or choose by "novel"
     classes, which flatters the result; validate_every: steps between scores, over so many episodes;
     tensorboard: write the log's rows for TensorBoard, too, which has to be installed; graph: on
-    CUDA, replay each step as a CUDA graph.
+    CUDA, replay each step as a CUDA graph; store_backbone: keep a backbone whose weights are from
+    a file (model.backbone_weights) in the checkpoints, which then open without it.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class RunConfig:
     select: Literal["validation", "last", "novel"] = "validation"
     tensorboard: bool = False
     graph: bool = True
+    store_backbone: bool = True
 
     def __post_init__(self) -> None:
         for name in ("save_every", "log_every", "validate_every", "validate_episodes"):
@@ -68,16 +70,18 @@ class TestConfig:
 
     fusion: how several supports become one answer: "cross" (SCL, Eq. 17), the "average" of the
     predictions (CANet), or of "vectors" and priors (PFENet). resize: how images come to the network
-    and score maps back, see scl.datasets.fit.Fit.
+    and score maps back, see scl.datasets.fit.Fit. walk: how episodes follow each other, see
+    ProtocolConfig.
     """
 
     __test__ = False  # no test, whatever pytest takes from the name
 
     fusion: Fusion = "cross"
     resize: Resize = "exact"
+    walk: Walk = "uniform"
 
     def __post_init__(self) -> None:
-        for name, known in (("fusion", get_args(Fusion)), ("resize", RESIZES)):
+        for name, known in (("fusion", get_args(Fusion)), ("resize", RESIZES), ("walk", WALKS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"test.{name}={getattr(self, name)!r}: expected one of {known}")
 
@@ -184,10 +188,12 @@ def _change(text: str) -> tuple[str, str, object]:
 
 
 def _put(values: dict[str, dict], section: str, name: str, value: object) -> None:
-    """Change a setting; a number of steps replaces one of epochs."""
+    """Change a setting; steps replace epochs, and a file of weights those of a name."""
     values[section][name] = value
     if (section, name) == ("train", "steps"):
         values["run"].pop("epochs", None)
+    if (section, name) == ("model", "backbone_weights"):
+        values["model"].pop("weights", None)
 
 
 def _recipe(values: dict[str, dict]) -> Recipe:

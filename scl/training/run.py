@@ -135,7 +135,8 @@ class Run:
     def _save_model(self, name: str) -> None:
         plan, path, side = self.recipe, self.folder / name, self.recipe.data.side
         notes = {"recipe": plan.name, "as": plan.reading, **vars(plan.test)}
-        save_checkpoint(self.model, plan.model, path, plan.run.seed, True, side, notes)
+        given = path, plan.run.seed, True, side, notes, plan.run.store_backbone
+        save_checkpoint(self.model, plan.model, *given)
 
     # ----------------------------------------------------------------- the log
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from tqdm.auto import tqdm
 
+from scl.evaluation.walk import by_image
 from scl.method.episode import EpisodeIndex, EpisodeSampler
 
 Order = Literal["image", "class", "pair"]
@@ -37,12 +38,11 @@ class TrainingEpisodes:
         if order not in get_args(Order):
             raise ValueError(f"order={order!r}: expected one of {get_args(Order)}")
         self.sampler, self.seed, self.order = sampler, seed, order
-        queries: dict[frozenset | int, list[int]] = {}  # those that share one place of an epoch
-        items = sorted(int(i) for items in sampler.items.values() for i in items)
-        for item in tqdm(items, "images", disable=not progress, leave=False):
-            key = item if order == "pair" else sampler.dataset.sources(item)
-            queries.setdefault(key, []).append(item)
-        self._queries = list(queries.values())
+        every = sorted(int(i) for items in sampler.items.values() for i in items)
+        items = tqdm(every, "images", disable=not progress, leave=False)
+        # Those that share one place of an epoch.
+        pairs = order == "pair"
+        self._queries = [[i] for i in items] if pairs else by_image(sampler.dataset, items)
         self._epoch: tuple[int, np.ndarray] | None = None
 
     @property

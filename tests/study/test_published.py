@@ -200,6 +200,48 @@ def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path, of, protoc
 
 
 @pytest.mark.parametrize(
+    ("asked", "reading", "walk", "said"),
+    [
+        ("", None, None, None),  # as older records are
+        ("", "paper", "uniform", None),
+        ("", "released", "uniform", "as is 'released', and a record of this name has 'paper'"),
+        ("", "paper", "released", "walk is 'released', and a record of this name has 'uniform'"),
+        ("-released", "released", "released", None),
+        ("-released", "paper", "released", "as is 'paper'"),
+        ("-released", None, "released", "as is 'paper'"),
+        ("-released", "released", "uniform", "walk is 'uniform'"),
+        ("-released", "released", "released-pairs", "walk is 'released-pairs'"),
+    ],
+)
+def test_a_record_of_the_other_form_is_refused(tmp_path, asked, reading, walk, said):
+    path = tmp_path / "benchmarks" / f"pascal-scl-pfenet{asked}-f0-1shot.json"
+    path.parent.mkdir()
+    fit = {"method": "released" if asked else "exact"}
+    record = evaluation(path.stem, 0.6, fit=fit, **({"walk": walk} if walk else {}))
+    record["evaluated"] |= {"as": reading} if reading else {}
+    path.write_text(json.dumps(record))
+    if said is None:
+        heading = "here, as released, 1-shot" if asked else "here, 1-shot"
+        found = {name: column for name, column in own_scores(1, tmp_path).items() if column}
+        scl = ("ours-SCL (PFENet)", "resnet50")
+        assert found == {heading: {scl: "60.0 (1 of 4 folds)"}}
+        assert heading in published_table(1, own_scores(1, tmp_path))
+    else:
+        with pytest.raises(ValueError, match=said):
+            own_scores(1, tmp_path)
+
+
+def test_the_released_rows_have_their_own_walks(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    path = tmp_path / "benchmarks" / "pascal-canet-released-f1-5shot.json"
+    record = evaluation(path.stem, fusion="average", walk="released-pairs")
+    record["evaluated"]["as"] = "released"
+    path.write_text(json.dumps(record))
+    assert own_scores(1, tmp_path)["here, as released, 5-shot"]
+    assert set(own_scores(2, tmp_path)) == {"here, 1-shot", "here, 5-shot"}
+
+
+@pytest.mark.parametrize(
     ("name", "fusion"),
     [
         ("pascal-canet", "average"),

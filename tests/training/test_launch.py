@@ -1,6 +1,7 @@
 """python -m scl train: started, killed, resumed, shared by two processes."""
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -20,8 +21,9 @@ from scl.datasets.registry import DataConfig, open_data
 from scl.device import Workers, one_core_free
 from scl.method.episode import EpisodeSampler
 from scl.method.records import Maps
+from scl.models.backbones import build_backbone
 from scl.models.build import build_model
-from scl.models.checkpoint import training_notes
+from scl.models.checkpoint import load_checkpoint, training_notes
 from scl.toyshop import compose
 from scl.training.launch import episode_miou, feed_of, keep, score_of, with_steps
 from scl.training.pixels import free_gib
@@ -128,6 +130,36 @@ def test_the_command_follows_the_paper_or_the_released_code(photos, tmp_path, ca
         assert resumed(out).model.rules.statistics == statistics
     assert main([*arguments(photos, tmp_path / "one", steps=1), "--as", "released"]) == 1
     assert "leave out --as" in capsys.readouterr().err and not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("stores", ["true", "false"])
+def test_a_run_on_a_backbones_own_file_goes_on_with_no_other(photos, tmp_path, capsys, stores):
+    """VGG is the smallest; the file replaces the recipe's named weights."""
+    own = tmp_path / "own.toml"
+    text = (SHIPPED / "toyshop-small.toml").read_text()
+    own.write_text(text.replace('"efficientnet_lite0"', '"vgg16_bn"\nweights = "IMAGENET1K_V1"'))
+    file, state = tmp_path / "vgg.pth", build_backbone("vgg16_bn").state_dict()
+    torch.save({key.replace("stem", "layer0"): v + 0.01 for key, v in state.items()}, file)
+    out = tmp_path / "run"
+    changes = [f"model.backbone_weights={file}", f"run.store_backbone={stores}"]
+    words = arguments(photos, out, *changes, steps=1)
+    words[words.index("--config") + 1] = str(own)
+    assert main(words) == 0
+    asked = json.loads((out / "recipe.json").read_text())["model"]
+    assert asked["weights"] is None and asked["backbone_weights"] == str(file)
+    assert asked["backbone_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0
+    torch.save(state, file)
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 1
+    assert "vgg.pth has the SHA-256" in capsys.readouterr().err.splitlines()[-1]
+    if stores == "true":
+        file.unlink()
+        first = load_checkpoint(out / "last").backbone.stem[0].weight
+        assert torch.equal(first, state["stem.0.weight"] + 0.01)
+    else:
+        given = ["--checkpoint", str(out / "last"), "--data", "toyshop", "--fold", "0"]
+        assert main(["evaluate", *given]) == 1
+        assert f"from vgg.pth (SHA-256 {asked['backbone_sha256']})" in capsys.readouterr().err
 
 
 def test_the_shipped_recipes_are_listed(capsys):
@@ -240,6 +272,49 @@ def test_kept_features_teach_what_images_teach(photos, head):
         losses[keep_what] = taken
     assert losses["features"] == pytest.approx(losses["loader"], rel=1e-4)
     assert losses["features"] == losses["auto"]
+
+
+@pytest.mark.parametrize("head", ["canet", "pfenet"])
+def test_validation_on_kept_features_scores_what_images_score(photos, head, monkeypatch):
+    changes = ["run.select=novel", "run.validate_episodes=9", f"model.head={head}"]
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *changes])
+    model, encoded, found = build_model(plan.model, 0), [], {}
+    mid = model.backbone.mid
+    monkeypatch.setattr(model.backbone, "mid", lambda x: encoded.append(len(x)) or mid(x))
+    for kept in ("loader", "auto", "features"):
+        score = score_of(replace(plan, data=replace(plan.data, keep=kept)), Workers())
+        encoded.clear()
+        first, once = score(model), sum(encoded)
+        encoded.clear()
+        assert score(model) == first
+        assert sum(encoded) == (once if kept == "loader" else 0)
+        found[kept] = first
+    assert found["auto"] == found["features"]
+    assert found["features"] == pytest.approx(found["loader"], abs=1e-3)
+    # Two processes read each its own, and score the same together.
+    halves = [score_of(plan, Workers(rank, 2)) for rank in range(2)]
+    monkeypatch.setattr("scl.training.launch.gathered", lambda counts, device: counts)
+    monkeypatch.setattr("scl.training.launch.mean_iou", lambda counts, labels: counts)
+    counts = sum(half(model) for half in halves)
+    assert np.array_equal(counts, score_of(plan, Workers())(model))
+
+
+@pytest.mark.parametrize(
+    "changes", [["data.augment=pfenet"], ["data.keep=loader"], ["model.rules=released_canet"], None]
+)
+def test_validation_encodes_again_where_features_are_not_kept(photos, changes, monkeypatch):
+    """What training does not keep, validation does not; nor what has no room (None)."""
+    if changes is None:
+        monkeypatch.setattr("scl.training.launch.free_gib", lambda device: 1e-9)
+    more = [*(changes or []), "run.select=novel", "run.validate_episodes=2"]
+    plan = read_recipe("toyshop-small", [*TINY, f"data.root={str(photos)!r}", *more])
+    score, model, calls = score_of(plan, Workers()), build_model(plan.model, 0), []
+    mid = model.backbone.mid
+    monkeypatch.setattr(model.backbone, "mid", lambda x: calls.append(1) or mid(x))
+    score(model)
+    calls.clear()
+    score(model)
+    assert calls
 
 
 def test_features_are_kept_where_they_stay_the_same_and_fit(photos, monkeypatch):

@@ -272,6 +272,13 @@ def test_each_recipe_has_its_own_fusion(recipe, fusion):
     assert read_recipe(recipe).test.fusion == fusion
 
 
+@pytest.mark.parametrize("name", [name for name in recipes() if not name.startswith("toyshop")])
+def test_each_recipe_has_the_walk_of_its_script(name):
+    assert read_recipe(name).test.walk == "uniform"
+    released = "released" if name.endswith("pfenet") else "released-pairs"
+    assert read_recipe(name, reading="released").test.walk == released
+
+
 def test_a_recipe_with_one_form_is_not_as_released():
     assert read_recipe("toyshop-small").reading is None
     assert read_recipe("toyshop-small", reading="paper").reading is None
@@ -308,7 +315,7 @@ def test_run_and_checkpoint_say_how_the_recipe_was_followed(tmp_path):
     run_in(tmp_path, plan).train(progress=False)
     notes = training_notes(tmp_path / "last")
     said = {"recipe": "pascal-pfenet", "as": "released", "fusion": "vectors", "side": 473}
-    assert notes == said | {"resize": "exact"}
+    assert notes == said | {"resize": "exact", "walk": "uniform"}
 
 
 def test_a_run_of_an_older_version_is_read(tmp_path):
@@ -317,12 +324,24 @@ def test_a_run_of_an_older_version_is_read(tmp_path):
     stored = json.loads((tmp_path / RECIPE).read_text())
     for name in ("recipe", "as", "test"):
         del stored[name]
-    del stored["model"]["init"]
+    for name in ("init", "backbone_weights", "backbone_sha256"):
+        del stored["model"][name]
+    del stored["run"]["store_backbone"]
     (tmp_path / RECIPE).write_text(json.dumps(stored))
     assert resumed(tmp_path) == plan and plan.reading is None
     (tmp_path / RECIPE).write_text(json.dumps({**stored, "as": "told"}))
     with pytest.raises(ValueError, match="as='told'"):
         resumed(tmp_path)
+
+
+def test_a_file_of_weights_replaces_the_named_ones():
+    changes = ["model.backbone=resnet50_pfenet", "model.backbone_weights=init/resnet50_v2.pth"]
+    plan = read_recipe("pascal-scl-pfenet", changes, "released")
+    assert plan.model.weights is None and plan.model.backbone == "resnet50_pfenet"
+    assert plan.model.backbone_weights == "init/resnet50_v2.pth"
+    assert Recipe.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    with pytest.raises(ValueError, match="expected one of them"):
+        read_recipe("pascal-scl-pfenet", [*changes, "model.weights=IMAGENET1K_V1"])
 
 
 def test_changes_override_a_recipe():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from scl.method.contracts import Backbone
 from scl.method.records import Inputs
 from scl.models.backbones.frozen import Frozen
@@ -37,6 +39,8 @@ def build_backbone(
     weights: str | None = None,
     inputs: Inputs = "unit",
     high_level: bool = True,
+    file: str | Path | None = None,
+    sha256: str | None = None,
 ) -> Backbone:
     """Build a backbone in evaluation mode, without gradients.
 
@@ -45,8 +49,20 @@ def build_backbone(
     stride: 8, or 16 for "vgg16_bn" (released), or 16 or 32 for "efficientnet_lite0".
     weights: torchvision's name of the ImageNet weights; None: random, but for EfficientNet-Lite0,
     whose weights are installed with the package. inputs: see Backbone. high_level: build the
-    layers behind the prior.
+    layers behind the prior. file: of ImageNet weights instead, named as torchvision's or the
+    released code's (as the package's of EfficientNet-Lite0); sha256: which it must have.
     """
+    if file is not None and weights is not None:
+        raise ValueError(f"weights={weights!r} and the file {file}: expected one of them")
+    backbone = _unfilled(name, stride, weights, inputs, high_level)
+    if file is not None:
+        backbone.fill(file, sha256)
+    return backbone
+
+
+def _unfilled(
+    name: str, stride: int, weights: str | None, inputs: Inputs, high_level: bool
+) -> EfficientNetLite0 | ResNet | VGG16:
     if name == "efficientnet_lite0":
         if weights is not None or inputs != "unit":
             raise ValueError(

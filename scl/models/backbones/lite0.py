@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class EfficientNetLite0(Frozen):
         self.stem = SameConv(3, 32, 3, stride=2)
         self.stages = nn.ModuleList(_dilated_stages(stride))
         if pretrained:
-            _load_folded(self, lite0_weights())
+            self.take(lite0_weights())
         # Channels-last halves the time of depthwise convolutions, on the CPU too.
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -105,6 +106,26 @@ class EfficientNetLite0(Frozen):
     def mid_channels(self) -> int:
         """Return the channels of all kept stages together."""
         return sum(self.widths)
+
+    def shapes_in_file(self) -> dict[str, torch.Size]:
+        """Name the package's weights, whose batch normalisation is not folded in."""
+        shapes = {}
+        for module, conv, norm in _pairs(self):
+            shapes[f"{conv}.weight"] = module.weight.shape
+            each = ("weight", "bias", "running_mean", "running_var")
+            shapes |= {f"{norm}.{kind}": module.weight.shape[:1] for kind in each}
+            shapes[f"{norm}.num_batches_tracked"] = torch.Size()
+        return shapes
+
+    def left_out(self) -> Sequence[str]:
+        return (*super().left_out(), "_conv_head.", "_bn1.", "_fc.")
+
+    @torch.no_grad()
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Fold each batch normalisation into the convolution before it."""
+        for module, conv, norm in _pairs(self):
+            weight, bias = _fold(weights, conv, norm)
+            module.load_state_dict({"weight": weight, "bias": bias})
 
     def mid(self, images: Tensor) -> Tensor:
         # The Lite networks were trained on (grey level - 127) / 128, alike for the three colours.
@@ -170,17 +191,16 @@ def lite0_weights() -> dict[str, Tensor]:
     return torch.load(files[0], map_location="cpu", weights_only=True)
 
 
-def _fold(state: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor, Tensor]:
+def _fold(state: Mapping[str, Tensor], conv: str, norm: str) -> tuple[Tensor, Tensor]:
     """Fold the batch normalisation behind a bias-free convolution into a weight and a bias."""
     scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + 1e-3)
     weight = state[f"{conv}.weight"] * scale.reshape(-1, 1, 1, 1)
     return weight, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
 
 
-@torch.no_grad()
-def _load_folded(net: EfficientNetLite0, state: dict[str, Tensor]) -> None:
-    """Fill a network, each batch normalisation folded into the convolution before it."""
-    pairs = [(net.stem, "_conv_stem", "_bn0")]
+def _pairs(net: EfficientNetLite0) -> list[tuple[nn.Conv2d, str, str]]:
+    """List the convolutions, each with its name and that of its normalisation in the package."""
+    pairs: list[tuple[nn.Conv2d, str, str]] = [(net.stem, "_conv_stem", "_bn0")]
     blocks = [block for block in net.modules() if isinstance(block, InvertedResidual)]
     for index, block in enumerate(blocks):
         prefix = f"_blocks.{index}."
@@ -188,6 +208,4 @@ def _load_folded(net: EfficientNetLite0, state: dict[str, Tensor]) -> None:
             pairs.append((block.expand, prefix + "_expand_conv", prefix + "_bn0"))
         pairs.append((block.depthwise, prefix + "_depthwise_conv", prefix + "_bn1"))
         pairs.append((block.project, prefix + "_project_conv", prefix + "_bn2"))
-    for module, conv, norm in pairs:
-        weight, bias = _fold(state, conv, norm)
-        module.load_state_dict({"weight": weight, "bias": bias})
+    return pairs

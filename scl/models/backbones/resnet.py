@@ -5,7 +5,7 @@ All are torchvision's blocks; the two released forms change strides, dilations o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -21,6 +21,8 @@ Form = Literal["torchvision", "pfenet", "canet"]
 FORMS: tuple[Form, ...] = get_args(Form)
 DEPTHS = {50: models.resnet50, 101: models.resnet101}
 LAYER2, LAYER3 = 512, 1024  # channels
+# Layers of the stem by their places in it; a deep stem has all of them.
+STEM = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
 
 
 class ResNet(Frozen):
@@ -58,7 +60,8 @@ class ResNet(Frozen):
         if weights is not None and form == "pfenet":
             raise ValueError(
                 f"weights={weights!r}: torchvision has none for PFENet's deep stem; use form "
-                "'torchvision', or load a released checkpoint"
+                "'torchvision', name a file of them (backbone_weights=FILE), or load a released "
+                "checkpoint"
             )
         self.inputs, self.depth = inputs, depth
         net = DEPTHS[depth](replace_stride_with_dilation=(False, True, True))
@@ -74,6 +77,16 @@ class ResNet(Frozen):
     def mid(self, images: Tensor) -> Tensor:
         second = self.layer2(self.layer1(self.stem(self.normalise(images))))
         return torch.cat([second, self.layer3(second)], dim=1)
+
+    def names_in_file(self, ours: str) -> Sequence[str]:
+        """List torchvision's name, and the released models', whose stem is a layer0."""
+        part, place, *rest = ours.split(".")
+        if part != "stem":
+            return (ours,)
+        return ".".join([STEM[place], *rest]), ".".join(["layer0", place, *rest])
+
+    def left_out(self) -> Sequence[str]:
+        return (*super().left_out(), *(("layer4.",) if self.layer4 is None else ()))
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.layer4 is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,6 +61,17 @@ class VGG16(Frozen):
         if second.shape[-2:] != third.shape[-2:]:
             second = F.interpolate(second, third.shape[-2:], mode="bilinear", align_corners=True)
         return torch.cat([second, third], dim=1)
+
+    def names_in_file(self, ours: str) -> Sequence[str]:
+        """List torchvision's name, and the released models', whose stem is a layer0."""
+        part, place, *rest = ours.split(".")
+        theirs = f"features.{LAYERS[part][0] + int(place)}"
+        layer = part.replace("stem", "layer0")
+        return ".".join([theirs, *rest]), ".".join([layer, place, *rest])
+
+    def left_out(self) -> Sequence[str]:
+        fifth = ("layer4.", *(f"features.{place}." for place in range(*LAYERS["layer4"])))
+        return (*super().left_out(), *(fifth if self.layer4 is None else ()))
 
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.layer4 is None:
