@@ -65,6 +65,7 @@ class KeptCells:
     ) -> Episodes:
         """Gather episodes; pictures of other shapes are filled up with cells that are none.
 
+        A query that is not an item of the episode's class shows nothing of it, see `without`.
         mirror: turns half of all pictures round; wrong: how many supports of each episode have a
         mask that was painted for a picture of another class.
         """
@@ -76,8 +77,24 @@ class KeptCells:
                 mask = self._foreign(item)
                 masks[place, k, : mask.shape[0], : mask.shape[1]] = mask
         queries, query_masks = self._laid([e.query for e in episodes], mirror)
+        for place, episode in enumerate(episodes):
+            if self.dataset.labels[episode.query] != episode.label:
+                query_masks[place][query_masks[place] == 1] = 0
         labels = torch.tensor([e.label for e in episodes])
         return Episodes(Maps(maps.unflatten(0, shape)), masks, Maps(queries), query_masks, labels)
+
+    def without(self, episode: EpisodeIndex, generator: np.random.Generator) -> EpisodeIndex:
+        """Draw another query for an episode: a picture that has no item of its class."""
+        labels = self.dataset.labels
+        shown = {self.files[i] for i, label in enumerate(labels) if label == episode.label}
+        free = [i for i, file in enumerate(self.files) if file not in shown]
+        return episode._replace(query=int(generator.choice(free)))
+
+    def truth(self, episode: EpisodeIndex) -> np.ndarray:
+        """Return the mask of an episode's query, at its picture's own size."""
+        mask = self.truths[episode.query]
+        present = self.dataset.labels[episode.query] == episode.label
+        return mask if present else np.where(mask == 1, 0, mask).astype(np.uint8)
 
     def _laid(
         self, items: Sequence[int], mirror: np.random.Generator | None
@@ -88,7 +105,8 @@ class KeptCells:
             turned = mirror.random(len(items)) < 0.5
             cells = [c.flip(-1) if t else c for c, t in zip(cells, turned, strict=True)]
             masks = [m.flip(-1) if t else m for m, t in zip(masks, turned, strict=True)]
-        h, w = (max(c.shape[axis] for c in cells) for axis in (1, 2))
+        side = max(max(c.shape[1:]) for c in cells) if mirror is not None else 0
+        h, w = (max(side, *(c.shape[axis] for c in cells)) for axis in (1, 2))
         marks = masks[0].shape[0] // cells[0].shape[1]  # pixels of a mask a cell
         whole = cells[0].new_zeros(len(items), len(cells[0]), h, w)
         known = torch.full((len(items), h * marks, w * marks), IGNORE, dtype=torch.uint8)

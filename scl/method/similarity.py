@@ -187,7 +187,8 @@ def inside_and_edge(mask: Tensor) -> tuple[Tensor, Tensor]:
 def two_clusters(cells: Tensor, mask: Tensor, rounds: int = 5) -> tuple[Tensor, Tensor]:
     """Split an object's cells into two clusters by cosine, the larger first: [N, h, w] each.
 
-    cells: [N, C, h, w]; mask: [N, h, w] in 0..1. Starts from the average and the cell least like it.
+    cells: [N, C, h, w]; mask: [N, h, w] in 0..1. It starts from the average and the cell that is
+    least like it.
     """
     flat, weight = cells.flatten(2), mask.flatten(1)
     mean = averages(cells, (mask,))[:, 0]
@@ -376,9 +377,7 @@ class SimilaritySCL(Method):
         found = self.looks(cells, compared, guide)
         names = [n for n in ("first", "second", "third") if n in self.head]
         place = {"first": "q1", "second": "q2", "third": "q3"}
-        losses = {
-            place[n]: overlap_loss(z, truth) for n, z in zip(names, found, strict=True)
-        }
+        losses = {place[n]: overlap_loss(z, truth) for n, z in zip(names, found, strict=True)}
         if guide.first is not None:
             losses["s1"] = overlap_loss(guide.first, support_masks)
         return {**losses, "total": torch.stack([*losses.values()]).sum()}

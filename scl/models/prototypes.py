@@ -112,7 +112,10 @@ class Prototypes(Method):
         if self.rule == "self-support":
             chance = (self.sharpness * (score - self.threshold)).sigmoid()
             sure = [masked_gap(cells, region) for region in sure_regions(chance, there)]
-            mixed = [F.normalize(a, dim=1) + F.normalize(b, dim=1) for a, b in zip(some, sure, strict=True)]
+            mixed = [
+                F.normalize(a, dim=1) + F.normalize(b, dim=1)
+                for a, b in zip(some, sure, strict=True)
+            ]
             score = self.score(cells, mixed)
         above = two_sided(self.sharpness * (score - self.threshold))
         logits = resize_logits(above.unsqueeze(1), size, "centres")

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scl.datasets.fit import Fit
 from scl.datasets.kept import KeptCells
 from scl.datasets.pascal import Pascal5i
 from scl.datasets.registry import DataConfig, open_data
+from scl.evaluation.evaluate import THRESHOLDS, Result
 from scl.files import versions, write_json
 from scl.method.contracts import Method
-from scl.method.episode import Dataset, EpisodeIndex, EpisodeSampler
+from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.metric import count_pixels
 from scl.method.records import Fusion, Maps
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
@@ -31,7 +35,6 @@ from scl.method.words import expect
 from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
 from scl.models.prototypes import Prototypes, Rule
 from scl.models.untrained import all_foreground, cosine_method
-from scl.evaluation.evaluate import THRESHOLDS, Result
 from scl.study.grid import RESULTS
 from scl.study.scores import Scores
 from scl.training.trainer import TrainConfig, Trainer
@@ -95,22 +98,44 @@ def _opened(data: str, split: str, fold: int, seed: int, root: str) -> Dataset:
 
 
 def learn(
-    configs: Mapping[str, SimilarityConfig], bank: KeptCells, plan: TrainConfig, backbone: object
+    configs: Mapping[str, SimilarityConfig],
+    batches: Iterator[Episodes],
+    plan: TrainConfig,
+    backbone: EfficientNetLite0,
 ) -> dict[str, SimilaritySCL]:
     """Train rows side by side on the same batches, whose single cells are compared once."""
-    torch.manual_seed(plan.seed)
-    models = {name: SimilaritySCL(expect(EfficientNetLite0, backbone), c) for name, c in configs.items()}
+    models = {}
+    for name, config in configs.items():
+        torch.manual_seed(plan.seed)
+        models[name] = SimilaritySCL(backbone, config)
     trainers = [Trainer(model, plan, "cpu") for model in models.values()]
-    sampler, drawn = EpisodeSampler(bank.dataset, 1), np.random.default_rng((plan.seed, 1))
-    for _ in range(plan.steps):
-        batch = bank.batch([sampler.draw(drawn) for _ in range(plan.batch)], mirror=drawn)
-        one = batch.one_shot()
-        support, query = expect(Maps, one.support), expect(Maps, one.query)
-        with torch.no_grad():
-            compared = trainers[0].model.compare(support, one.support_masks, query)
+    comparing = next(iter(models.values()))
+    for batch in islice(batches, plan.steps):
+        query = with_cells(comparing, batch)
         for trainer in trainers:
-            trainer.step(batch._replace(query=query._replace(high=compared)))
+            trainer.step(batch._replace(query=query))
     return {name: model.eval() for name, model in models.items()}
+
+
+@torch.no_grad()
+def with_cells(model: SimilaritySCL, batch: Episodes) -> Maps:
+    """Give the queries of one-shot episodes their cell maps, which need nothing learned."""
+    one = batch.one_shot()
+    support, masks = expect(Maps, one.support), expect(Tensor, one.support_masks)
+    query = expect(Maps, one.query)
+    return query._replace(high=model.compare(support, masks, query))
+
+
+def drawn_batches(bank: KeptCells, size: int, seed: int, absent: float = 0.0) -> Iterator[Episodes]:
+    """Draw batches without end; absent: the share of episodes whose query does not show it."""
+    sampler, generator = EpisodeSampler(bank.dataset, 1), np.random.default_rng((seed, 1))
+    while True:
+        episodes = [sampler.draw(generator) for _ in range(size)]
+        gone = generator.random(size) < absent
+        yield bank.batch(
+            [bank.without(e, generator) if g else e for e, g in zip(episodes, gone, strict=True)],
+            mirror=generator,
+        )
 
 
 # -------------------------------------------------------------------- scoring
@@ -127,17 +152,15 @@ def score(
     """Score methods on the same episodes, which are read once; see scl.evaluation.evaluate."""
     counts: dict[tuple[str, Fusion], list] = {(n, f): [] for n in methods for f in fusions}
     for episode in episodes:
-        batch, truth = bank.batch([episode], wrong=wrong), bank.truths[episode.query]
-        query = expect(Maps, batch.query)
+        batch, truth = bank.batch([episode], wrong=wrong), torch.from_numpy(bank.truth(episode))
+        query, compared = expect(Maps, batch.query), None
         for name, method in methods.items():
-            if isinstance(method, SimilaritySCL) and query.high is None and len(episode.supports) == 1:
-                one = batch.one_shot()
-                query = query._replace(high=method.compare(one.support, one.support_masks, query))
-            seen = query if isinstance(method, SimilaritySCL) else query._replace(high=None)
+            if isinstance(method, SimilaritySCL) and len(episode.supports) == 1:
+                compared = compared or with_cells(method, batch)
             support = method.condition(batch.support, batch.support_masks)
             for fusion in fusions:
-                found = method.segment(support, seen, fusion, truth.shape)
-                counts[name, fusion].append(count_pixels(found.mask, torch.from_numpy(truth)[None]))
+                found = method.segment(support, compared or query, fusion, truth.shape)
+                counts[name, fusion].append(count_pixels(found.mask, truth[None]))
     labels = np.array([e.label for e in episodes])
     return {key: Result(torch.cat(c).numpy(), labels) for key, c in counts.items()}
 
@@ -161,8 +184,14 @@ def path_of(data: str, row: str, fold: int, seed: int, results: Path = RESULTS) 
 
 
 def run(
-    data: str, fold: int, seed: int, budget: RealBudget, root: str, kept: Path,
-    results: Path = RESULTS, rows: Sequence[str] = ROWS,
+    data: str,
+    fold: int,
+    seed: int,
+    budget: RealBudget,
+    root: str,
+    kept: Path,
+    results: Path = RESULTS,
+    rows: Sequence[str] = ROWS,
 ) -> list[Path]:
     """Compute the rows of a run that are missing, and write a record for each."""
     missing = [r for r in rows if not path_of(data, r, fold, seed, results).exists()]
@@ -174,8 +203,10 @@ def run(
     base = EpisodeSampler(world.banks["train", "unit"].dataset, 1).fixed(budget.chosen_on, seed)
     methods: dict[str, dict[str, Method]] = {"unit": {}, "raw": {}}
     notes: dict[str, dict] = {row: {} for row in missing}
-    makers = {n: ("unit", lambda t, r=r: Prototypes(world.backbone, r, t)) for n, r in RULES.items()}
-    makers["cosine"] = "raw", lambda t: cosine_method(world.plain, t)
+    makers: dict[str, tuple[str, Callable[[float], Method]]] = {
+        name: ("unit", partial(Prototypes, world.backbone, rule)) for name, rule in RULES.items()
+    }
+    makers["cosine"] = "raw", partial(cosine_method, world.plain)
     for name, (kind, make) in makers.items():
         if name in missing:
             best = choose(make, world.banks["train", kind], base)
@@ -185,7 +216,8 @@ def run(
     wanted = {name: config for name, config in TRAINED.items() if name in missing}
     if wanted:
         print(data, fold, seed, "learn", round(time.perf_counter() - start), flush=True)
-        methods["unit"] |= learn(wanted, world.banks["train", "unit"], plan, world.backbone)
+        batches = drawn_batches(world.banks["train", "unit"], plan.batch, seed)
+        methods["unit"] |= learn(wanted, batches, plan, world.backbone)
     scores = _scores(methods, world, budget, seed, start)
     done = []
     for row in missing:
@@ -205,14 +237,27 @@ def _scores(methods, world: World, budget: RealBudget, seed: int, start: float) 
         five = EpisodeSampler(bank.dataset, 5).fixed(budget.five_shot, seed)
         for (name, _), result in score(some, bank, one).items():
             scores[name] = {"1": summary(result)}
-        print(kind, {n: round(100 * s["1"]["miou"], 1) for n, s in scores.items()},
-              round(time.perf_counter() - start), flush=True)
+        print(
+            kind,
+            {n: round(100 * s["1"]["miou"], 1) for n, s in scores.items()},
+            round(time.perf_counter() - start),
+            flush=True,
+        )
         few = {name: method for name, method in some.items() if name in FIVE_SHOT}
         for setting, wrong in (("5", 0), ("5-wrong", 1)):
             for (name, fusion), result in score(few, bank, five, FUSIONS, wrong).items():
                 scores[name][f"{setting} {fusion}"] = summary(result)
-        print(kind, {(n, k): round(100 * v["miou"], 1) for n, s in scores.items() for k, v in s.items() if k != "1"},
-              round(time.perf_counter() - start), flush=True)
+        print(
+            kind,
+            {
+                (n, k): round(100 * v["miou"], 1)
+                for n, s in scores.items()
+                for k, v in s.items()
+                if k != "1"
+            },
+            round(time.perf_counter() - start),
+            flush=True,
+        )
     return scores
 
 
