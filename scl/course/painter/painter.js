@@ -1,7 +1,7 @@
 // Paint a mask on a photograph. One ES module for notebooks (through anywidget) and plain pages:
 //
-//   import painter from "./painter.js"                  // what anywidget calls
-//   import { standalone } from "./painter.js"           // a page: await standalone(element, "mug.jpg")
+//   import painter from "./painter.js"          // what anywidget calls
+//   import { standalone } from "./painter.js"   // a page: await standalone(element, "mug.jpg")
 //
 // Data flows one way: a gesture changes the Painting, whose pixels are the photograph's own; the
 // Painting tells the Easel, which only shows it, and the link, which brings what changed to Python.
@@ -10,6 +10,7 @@ export const OTHER = 0, OBJECT = 1, UNSURE = 255;
 const LABELS = [OTHER, OBJECT, UNSURE]; // a label's place here is its code on the wire
 const NEAR = 12; // CSS pixels: so close to a polygon's first corner closes it
 const STEP = 8; // CSS pixels that an arrow key moves the keyboard's cursor
+const MARGIN = 24; // CSS pixels it keeps from the canvas's edge where there is more to see
 const LARGEST = 32; // CSS pixels a photograph's pixel may grow to
 const PATIENCE = 5000; // milliseconds without an answer until we say so
 // Green and orange of Okabe and Ito; stripes and a dashed outline tell without colour.
@@ -82,7 +83,7 @@ export function putRuns(runs, mask, width, box) {
 
 /** A mask of width x height labels that can be painted on, and what was done to it. */
 export class Painting extends EventTarget {
-  // Events: "look" (something to draw anew), "commit" (detail: box and runs), "said" (detail: text).
+  // Events: "look" (to be drawn anew), "commit" (detail: box and runs), "said" (detail: text).
 
   constructor(width, height) {
     super();
@@ -109,8 +110,8 @@ export class Painting extends EventTarget {
 
   /** Label the pixels of a row whose centres lie between two places. */
   fillRow(y, from, to, label) {
-    const left = Math.max(Math.ceil(from - 0.5), 0);
-    const right = Math.min(Math.ceil(to - 0.5), this.width);
+    const left = clamp(Math.ceil(from - 0.5), 0, this.width);
+    const right = clamp(Math.ceil(to - 0.5), 0, this.width);
     if (y < 0 || y >= this.height || left >= right) return;
     this.mask.fill(label, y * this.width + left, y * this.width + right);
     const { x0, y0, x1, y1 } = this.touched ?? { x0: left, y0: y, x1: right, y1: y + 1 };
@@ -295,15 +296,14 @@ class Easel {
     painting.addEventListener("said", (event) => this.say(event.detail), options);
     for (const [type, react] of Object.entries({
       pointerdown: this.pointerDown, pointermove: this.pointerMove, pointerup: this.pointerUp,
-      pointercancel: this.pointerCancel, wheel: this.wheel, dblclick: this.doubleClick,
-      contextmenu: (event) => event.preventDefault(), blur: () => this.held && this.penUp(this.held),
-      pointerleave: () => { this.hovering = false; this.look(); },
+      pointercancel: this.pointerCancel, pointerleave: this.pointerLeave, wheel: this.wheel,
+      contextmenu: (event) => event.preventDefault(), blur: this.blur,
     })) {
       canvas.addEventListener(type, react.bind(this), { ...options, passive: false });
     }
     // At the window and before all others: JupyterLab's own shortcuts (X cuts a cell) listen there.
     window.addEventListener("keydown", (event) => this.key(event), { ...options, capture: true });
-    this.watcher = new ResizeObserver(() => { this.zoom ? this.keepInside() : this.fit(); });
+    this.watcher = new ResizeObserver(() => (this.zoom ? this.keepInside() : this.fit()));
     this.watcher.observe(canvas);
   }
 
@@ -328,7 +328,7 @@ class Easel {
   }
 
   resizeBrush(diameter) {
-    this.diameter = Math.min(Math.max(Math.round(diameter), 1), Number(this.size.max));
+    this.diameter = clamp(Math.round(diameter), 1, Number(this.size.max));
     this.size.value = this.diameter;
     this.sizeText.textContent = `${this.diameter} px`;
     this.look();
@@ -336,7 +336,7 @@ class Easel {
 
   setUnsure(unsure) {
     this.unsure = this.unsureBox.checked = unsure;
-    this.say(unsure ? "Painting “not sure”: these pixels will not count." : "Painting the object.");
+    this.say(unsure ? "Painting “not sure”: it will not count." : "Painting the object.");
   }
 
   clear() {
@@ -452,6 +452,11 @@ class Easel {
     if (this.pointers.delete(event.pointerId)) this.giveUpStroke();
   }
 
+  pointerLeave() {
+    this.hovering = false;
+    this.look();
+  }
+
   /** A second finger has come, or the browser took the first: it was no stroke. */
   giveUpStroke() {
     const corners = this.tool === "polygon" ? this.corners : [];
@@ -468,13 +473,6 @@ class Easel {
     this.moveView((now.x - before.x) / 2, (now.y - before.y) / 2);
     const middle = [(now.x + still.x) / 2 - frame.left, (now.y + still.y) / 2 - frame.top];
     this.zoomBy(apart(now) / apart(before), ...middle);
-  }
-
-  doubleClick(event) {
-    event.preventDefault();
-    if (this.tool !== "polygon" || this.corners.length < 4) return;
-    this.corners.pop(); // the second click of the two set the same corner again
-    this.closePolygon();
   }
 
   wheel(event) {
@@ -494,8 +492,9 @@ class Easel {
       if (key !== "z" && key !== "y") return; // the page's own, such as saving the notebook
       key === "z" && !event.shiftKey ? this.painting.undo() : this.painting.redo();
     } else if (target === this.canvas ? !this.canvasKey(key, event) : !this.anyKey(key)) {
-      // A single letter is nobody else's: in a notebook it might cut the cell.
-      if (key.length === 1 && key !== " ") event.stopPropagation();
+      // The controls' own keys, and letters that mean nothing here but might cut a notebook's cell.
+      const ours = key.length === 1 || key.startsWith("Arrow") || key === "Enter";
+      if (ours && !(key === "Enter" && event.shiftKey)) event.stopPropagation();
       return;
     }
     event.preventDefault();
@@ -535,8 +534,8 @@ class Easel {
       this.byKeys = true;
       this.held ? this.penUp(this.cursor) : this.penDown(this.cursor);
       this.tellPlace();
-    } else if (key === "Enter" && !event.shiftKey && this.tool === "polygon") this.closePolygon();
-    else if (key === "Backspace") this.corners = this.tool === "polygon" ? this.corners.slice(0, -1) : [];
+    } else if (this.tool === "polygon" && key === "Enter" && !event.shiftKey) this.closePolygon();
+    else if (this.tool === "polygon" && key === "Backspace") this.corners.pop();
     else if (key === "Escape") this.giveUp();
     else return this.anyKey(key);
     this.look();
@@ -544,16 +543,25 @@ class Easel {
   }
 
   moveCursor(dx, dy, step) {
-    const { width, height } = this.painting, within = (v, most) => Math.min(Math.max(v, 0), most);
-    const x = within(this.cursor.x + dx * step, width), y = within(this.cursor.y + dy * step, height);
+    const { width, height } = this.painting, { clientWidth, clientHeight } = this.canvas;
+    const x = clamp(this.cursor.x + dx * step, 0, width);
+    const y = clamp(this.cursor.y + dy * step, 0, height);
     this.cursor = { x, y };
     this.byKeys = true;
     if (this.held) this.penMove(this.cursor);
-    // The picture follows a cursor that leaves what is seen.
-    const [sx, sy] = [this.left + x * this.zoom, this.top + y * this.zoom];
-    this.moveView(
-      within(sx, this.canvas.clientWidth) - sx, within(sy, this.canvas.clientHeight) - sy);
+    // The picture follows a cursor that comes near the edge of what is seen.
+    const across = this.left + x * this.zoom, down = this.top + y * this.zoom;
+    this.moveView(clamp(across, MARGIN, clientWidth - MARGIN) - across,
+      clamp(down, MARGIN, clientHeight - MARGIN) - down);
     this.tellPlace();
+  }
+
+  /** A pen held down by a key is lifted when the focus goes elsewhere. */
+  blur() {
+    if (this.held) this.penUp(this.held);
+    this.byKeys = false;
+    this.place.textContent = "";
+    this.look();
   }
 
   tellPlace() {
@@ -575,10 +583,12 @@ class Easel {
     this.keepInside();
   }
 
-  /** Zoom about a place of the canvas, by default its middle, in CSS pixels. */
-  zoomBy(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
-    const least = this.smallest, most = Math.max(LARGEST, least);
-    const zoom = Math.min(Math.max(this.zoom * factor, least), most);
+  /** Zoom about a place of the canvas in CSS pixels, by default a cursor in use or the middle. */
+  zoomBy(factor, x, y) {
+    const { clientWidth, clientHeight } = this.canvas, used = this.byKeys || this.hovering;
+    x ??= used ? this.left + this.cursor.x * this.zoom : clientWidth / 2;
+    y ??= used ? this.top + this.cursor.y * this.zoom : clientHeight / 2;
+    const zoom = clamp(this.zoom * factor, this.smallest, Math.max(LARGEST, this.smallest));
     this.left = x - ((x - this.left) * zoom) / this.zoom;
     this.top = y - ((y - this.top) * zoom) / this.zoom;
     this.zoom = zoom;
@@ -595,7 +605,7 @@ class Easel {
   /** Centre a photograph that is smaller than the canvas; leave no gap beside a larger one. */
   keepInside() {
     const place = (start, shown, size) =>
-      size <= shown ? (shown - size) / 2 : Math.min(Math.max(start, shown - size), 0);
+      size <= shown ? (shown - size) / 2 : clamp(start, shown - size, 0);
     this.zoom = Math.max(this.zoom, this.smallest);
     const { clientWidth, clientHeight } = this.canvas, { width, height } = this.painting;
     this.left = place(this.left, clientWidth, width * this.zoom);
@@ -633,8 +643,9 @@ class Easel {
     pen.drawImage(tint, 0, 0);
     pen.setTransform(ratio, 0, 0, ratio, this.left * ratio, this.top * ratio);
     this.drawDraft(pen);
-    this.undoButton.disabled = !painting.done.length;
-    this.redoButton.disabled = !painting.undone.length;
+    // Not `disabled`, which would throw the focus of whoever pressed the button off the painter.
+    this.undoButton.ariaDisabled = !painting.done.length;
+    this.redoButton.ariaDisabled = !painting.undone.length;
   }
 
   /** Show the mask as far as it is seen: a tint in a dashed outline, and stripes for "not sure". */
@@ -643,24 +654,24 @@ class Easel {
     const pen = this.tint.getContext("2d"), image = pen.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer), scale = this.zoom * ratio;
     const thick = Math.round(ratio * 1.5), dash = Math.round(4 * ratio);
-    const inner = ink(COLOURS.object, 0.45), outer = ink(COLOURS.object, 1), white = ink("#ffffff", 1);
+    const inner = ink(COLOURS.object, 0.45), outer = ink(COLOURS.object), white = ink("#ffffff");
     const stripe = ink(COLOURS.unsure, 0.9), between = ink("#000000", 0.35);
     // Of a canvas pixel the photograph's, and a spare end so that an outline can look ahead.
     const places = (count, start, size) => Int32Array.from({ length: count + thick }, (_, i) =>
-      Math.min(Math.max(Math.floor((i + 0.5 - start * ratio) / scale), -1), size));
+      clamp(Math.floor((i + 0.5 - start * ratio) / scale), -1, size));
     const columns = places(width, this.left, this.painting.width);
     const rows = places(height, this.top, this.painting.height);
     const within = (v, size) => v >= 0 && v < size;
     for (let j = 0; j < height; j++) {
       if (!within(rows[j], this.painting.height)) continue;
       const row = rows[j] * this.painting.width;
-      const below = Math.min(Math.max(rows[j + thick], 0), this.painting.height - 1);
+      const below = Math.min(rows[j + thick], this.painting.height - 1) * this.painting.width;
       for (let i = 0; i < width; i++) {
         const column = columns[i];
         if (!within(column, this.painting.width)) continue;
         const label = mask[row + column];
         const right = Math.min(columns[i + thick], this.painting.width - 1);
-        const ends = label !== mask[row + right] || label !== mask[below * this.painting.width + column];
+        const ends = label !== mask[row + right] || label !== mask[below + column];
         const odd = Math.floor((i + j) / dash) % 2;
         if (ends) pixels[j * width + i] = odd ? white : outer;
         else if (label === OBJECT) pixels[j * width + i] = inner;
@@ -709,6 +720,10 @@ class Easel {
   }
 }
 
+function clamp(value, least, most) {
+  return Math.min(Math.max(value, least), most);
+}
+
 /** Make an element inside another. */
 function make(parent, kind, properties) {
   const element = Object.assign(document.createElement(kind), properties);
@@ -719,7 +734,7 @@ function make(parent, kind, properties) {
 }
 
 /** A colour as canvases store it, four bytes from red to opacity. */
-function ink(colour, opacity) {
+function ink(colour, opacity = 1) {
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
   return new Uint32Array(new Uint8Array([r, g, b, Math.round(255 * opacity)]).buffer)[0];
 }
@@ -753,17 +768,17 @@ function link(painting, model) {
     wait("Not saved yet: the kernel is busy. If it was restarted, run this cell again.");
   });
   model.on("msg:custom", (content, buffers) => {
+    const newer = content.version > version;
+    // A whole mask that another window asked for is no news here.
+    if (content.kind === "mask" && painting.ready && !newer && !content.overtaken) return;
     clearTimeout(waiting);
-    if (content.kind === "saved" && content.version > version) return open(); // another window's
-    // Of a whole mask that was asked for by another window, this one needs no copy.
-    if (content.kind !== "mask" || !painting.ready || content.overtaken || content.version > version) {
-      if (content.kind === "mask") {
-        const { buffer, byteOffset, byteLength } = buffers[0];
-        painting.load(new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength)));
-        version = content.version;
-      }
-      painting.say(content.text);
+    if (content.kind === "saved" && newer) return open(); // another window's stroke
+    if (content.kind === "mask") {
+      const { buffer, byteOffset, byteLength } = buffers[0];
+      painting.load(new Uint32Array(buffer.slice(byteOffset, byteOffset + byteLength)));
+      version = content.version;
     }
+    painting.say(content.text);
   });
   open();
 }
@@ -805,7 +820,7 @@ export async function standalone(el, address, name = "photograph") {
 export function toPNG({ mask, width, height }) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
-  const greys = { [OTHER]: ink("#000000", 1), [OBJECT]: ink("#ffffff", 1), [UNSURE]: ink("#777777", 1) };
+  const greys = { [OTHER]: ink("#000000"), [OBJECT]: ink("#ffffff"), [UNSURE]: ink("#777777") };
   const pixels = new Uint32Array(image.data.buffer);
   for (let i = 0; i < mask.length; i++) pixels[i] = greys[mask[i]];
   pen.putImageData(image, 0, 0);
