@@ -275,7 +275,7 @@ def test_a_stroke_is_exact_when_zoomed_and_moved(page):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -400)
     page.keyboard.up("Control")
-    page.wait_for_function("window.easel.zoom > 3")
+    page.wait_for_function("window.easel.zoom > 2")
     tool(page, "Brush")
     zoom, left, top = page.evaluate("[window.easel.zoom, window.easel.left, window.easel.top]")
     near = Canvas(page, canvas.locator, (WIDTH, HEIGHT), (zoom, left, top))

@@ -1,7 +1,9 @@
 """Small notebooks for tests."""
 
+from collections.abc import Sequence
 
-def notebook_of(cells: tuple[str, ...]) -> dict:
+
+def notebook_of(cells: Sequence[str]) -> dict:
     """A notebook of code cells; the first holds the parameters, the last the headline."""
     tags = {0: ["parameters"], len(cells) - 1: ["headline"]}
     made = [

@@ -105,6 +105,7 @@ export class Painting extends EventTarget {
   }
 
   say(text) {
+    this.words = text; // for an easel that is only being built
     this.dispatchEvent(new CustomEvent("said", { detail: text }));
   }
 
@@ -228,13 +229,15 @@ class Easel {
     this.cursor = { x: painting.width / 2, y: painting.height / 2 };
     this.byKeys = false; // whether the cursor was moved by keys, and is drawn as a cross
     this.pointers = new Map(); // those that are down: identifier to their place on the page
-    this.zoom = 0; // CSS pixels a photograph's pixel; 0 until the size on the page is known
+    this.zoom = 0; // CSS pixels a photograph's pixel; 0 while the page does not show the canvas
+    this.fitted = true; // whether the whole photograph is shown, also when the page is resized
     this.left = this.top = 0; // where on the canvas the photograph begins, in CSS pixels
     this.tint = document.createElement("canvas");
     this.stop = new AbortController();
     this.build(parent);
     this.listen();
     this.choose("brush");
+    if (painting.words) this.say(painting.words);
   }
 
   // ---- building
@@ -303,7 +306,7 @@ class Easel {
     }
     // At the window and before all others: JupyterLab's own shortcuts (X cuts a cell) listen there.
     window.addEventListener("keydown", (event) => this.key(event), { ...options, capture: true });
-    this.watcher = new ResizeObserver(() => (this.zoom ? this.keepInside() : this.fit()));
+    this.watcher = new ResizeObserver(() => (this.fitted ? this.fit() : this.keepInside()));
     this.watcher.observe(canvas);
   }
 
@@ -607,6 +610,7 @@ class Easel {
     const place = (start, shown, size) =>
       size <= shown ? (shown - size) / 2 : clamp(start, shown - size, 0);
     this.zoom = Math.max(this.zoom, this.smallest);
+    this.fitted = this.zoom === this.smallest;
     const { clientWidth, clientHeight } = this.canvas, { width, height } = this.painting;
     this.left = place(this.left, clientWidth, width * this.zoom);
     this.top = place(this.top, clientHeight, height * this.zoom);
@@ -620,7 +624,7 @@ class Easel {
     this.stale ||= changed;
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      if (this.zoom) this.draw();
+      this.draw();
     });
   }
 
@@ -628,6 +632,7 @@ class Easel {
     const ratio = window.devicePixelRatio || 1, { canvas, tint, painting } = this;
     const width = Math.round(canvas.clientWidth * ratio);
     const height = Math.round(canvas.clientHeight * ratio);
+    if (!width || !height) return; // hidden for now
     if (canvas.width !== width || canvas.height !== height) {
       [canvas.width, canvas.height, tint.width, tint.height] = [width, height, width, height];
       this.stale = true;
