@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from nbformat import from_dict
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import scl.course
-from scl.course.notebooks import normalised, read, run_notebook
+from scl.course.notebooks import WIDGET_NOTE, normalised, read, run_notebook
 from scl.course.painter import control
 from scl.course.painter.control import painted_figure
 from scl.course.painter.pixels import from_runs, put_patch, reduced, to_runs
-from scl.datasets.photos import read_image
+from scl.datasets.photos import read_image, read_pair
 from scl.evaluation.overlay import ORANGE, TRUTH
 from tests.helpers.models import texts
 from tests.helpers.notebooks import notebook_of
@@ -117,6 +118,7 @@ def test_what_is_painted_is_kept_after_every_stroke_and_opened_again(photo, monk
     # Who looks at grey levels alone sees a white object, and "not sure" as not the object.
     grey = read_image(painter.path, "L")
     assert np.array_equal(grey > 127, expected == 1) and set(np.unique(grey)) == {0, 119, 255}
+    assert np.array_equal(read_pair(photo, painter.path)[1], expected == 1)
 
 
 def test_the_browser_is_given_the_whole_mask_when_it_asks(photo, monkeypatch):
@@ -250,6 +252,15 @@ def test_a_stored_notebook_shows_the_still_and_says_it_in_words(photo):
     assert told["image/jpeg"]["alt"] == words and bundle["text/plain"] == f"Painter of {words}"
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))) as still:
         assert still.width > still.height
+
+
+def test_the_normal_form_of_a_notebook_keeps_the_still_but_not_the_control(photo):
+    data, told = scl.course.paint(photo)._repr_mimebundle_()
+    shown = {"output_type": "display_data", "data": data, "metadata": told}
+    book = notebook_of(CELLS)
+    book["cells"][1]["outputs"] = [shown]
+    (output,) = normalised(from_dict(book)).cells[1].outputs
+    assert output.data == {"image/jpeg": data["image/jpeg"], "text/plain": WIDGET_NOTE}
 
 
 def test_the_module_and_the_stills_have_the_same_colours():

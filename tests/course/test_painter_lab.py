@@ -123,6 +123,8 @@ def test_what_is_painted_is_in_the_kernel_and_survives_its_restart(chapter):
     assert (more[stroke == 1] == 1).all() and (more == 1).sum() > (stroke == 1).sum()
 
     chapter.restart()
+    chapter.canvas.drag([(0, 0), (width * 0.1, height)])
+    chapter.wait_for("NOT SAVED: this kernel has ended.")
     chapter.run("Opened")
     marked = f"marked {(more == 1).sum()} ({height}, {width})"
     assert page.locator(f".jp-OutputArea-output:has-text('{marked}')").count() == 1

@@ -33,6 +33,7 @@ def paint(photo: str | Path, path: str | Path | None = None) -> Painter:
 
 def painted_figure(picture: np.ndarray, mask: np.ndarray, name: str) -> Figure:
     """Draw a picture [h, w, 3] and beside it the mask painted on it [H, W]: the still twin."""
+    picture = reduced(picture, 400)  # about what is printed, so that outlines show
     labels = grow(mask, picture.shape[:2])
     shown = overlay(picture, {TRUTH: labels == 1, ORANGE: labels == IGNORE})
     side = max(picture.shape)  # panels are squares

@@ -531,7 +531,7 @@ class Easel {
       ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
     }[key] ?? [0, 0];
     if (dx || dy) {
-      if (event.altKey) this.moveView(-40 * dx, -40 * dy);
+      if (event.altKey || this.tool === "move") this.moveView(-40 * dx, -40 * dy);
       else this.moveCursor(dx, dy, event.shiftKey ? 1 : Math.max(STEP / this.zoom, 1));
     } else if (key === " ") {
       this.byKeys = true;
@@ -722,6 +722,7 @@ class Easel {
 
   say(text) {
     this.status.textContent = text;
+    this.status.classList.toggle("scl-painter-alarm", text.startsWith("NOT SAVED"));
   }
 }
 
@@ -757,20 +758,23 @@ async function loadPhoto(address) {
 /** Bring what is painted to Python, and what Python knows to the painting. */
 function link(painting, model) {
   let version = 0, waiting = null; // version: how many changes the mask here has seen
-  const wait = (text) => {
+  const send = (content, buffers, doing, late) => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => painting.say(text), PATIENCE);
+    painting.say(doing);
+    waiting = setTimeout(() => painting.say(late), PATIENCE);
+    try {
+      model.send(content, undefined, buffers);
+    } catch {
+      clearTimeout(waiting);
+      painting.say("NOT SAVED: this kernel has ended. Run the cell again; what was saved is kept.");
+    }
   };
-  const open = () => {
-    model.send({ kind: "open" });
-    wait("The kernel does not answer: it is busy, or this cell needs to be run again.");
-  };
+  const open = () => send({ kind: "open" }, [], "Asking for the mask …",
+    "The kernel does not answer: it is busy, or this cell needs to be run again.");
   painting.addEventListener("commit", ({ detail: { box, runs } }) => {
     const place = [box.x, box.y, box.width, box.height];
-    model.send({ kind: "patch", version, place }, undefined, [runs.buffer]);
-    version++;
-    painting.say("Saving …");
-    wait("Not saved yet: the kernel is busy. If it was restarted, run this cell again.");
+    send({ kind: "patch", version: version++, place }, [runs.buffer], "Saving …",
+      "Not saved yet: the kernel is busy. If it was restarted, run this cell again.");
   });
   model.on("msg:custom", (content, buffers) => {
     const newer = content.version > version;

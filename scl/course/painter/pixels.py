@@ -46,10 +46,10 @@ def put_patch(mask: np.ndarray, place: Box, data: bytes) -> None:
     mask[top : top + height, left : left + width] = from_runs(data, height, width)
 
 
-def reduced(photo: np.ndarray) -> np.ndarray:
+def reduced(photo: np.ndarray, longest: int = LONGEST) -> np.ndarray:
     """Bring a photograph [H, W, 3] to a size quick to send and sharp enough to paint on."""
     image = Image.fromarray(photo)
-    image.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX, reducing_gap=2)
+    image.thumbnail((longest, longest), Image.Resampling.BOX)
     return np.asarray(image)
 
 
