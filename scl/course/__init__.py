@@ -15,6 +15,7 @@ __getattr__, __dir__ = offer(
         "measure": "angle best_cut depth_in_object first_probability gradient_maps gradient_norms"
         " guide_supports one_of_each_class own_cosine random_split recall_by_part"
         " seen_and_unseen share_by_depth",
+        "painter.control": "paint",
         "spoil": "fuse_every_way is_lowest lowest_share other_mask spoiled_batch",
     },
 )

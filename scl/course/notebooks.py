@@ -210,7 +210,10 @@ def forget_timing(metadata: NotebookNode) -> None:
 
 
 def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join printed pieces, and put a note in the place of each control: its state is not stored."""
+    """Join printed pieces, and put a note in the place of each control: its state is not stored.
+
+    A picture that came with a control stays, as its still.
+    """
     new: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream" and new and new[-1].get("name") == output.name:
@@ -218,7 +221,8 @@ def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             continue
         if "data" in output:
             if WIDGET in output.data:
-                output.data = NotebookNode({"text/plain": WIDGET_NOTE})
+                stills = {k: v for k, v in output.data.items() if k.startswith("image/")}
+                output.data = NotebookNode({**stills, "text/plain": WIDGET_NOTE})
             forget_timing(output.metadata)
         new.append(output)
     return new

@@ -24,6 +24,7 @@ from scl.course.spoil import SPOILS, spoil_mask
 from scl.course.widgets import message_figure
 from scl.study.grid import GUIDED, Experiment
 from tests.helpers.models import texts
+from tests.helpers.notebooks import notebook_of
 
 RUNS, AT_ONCE, RUN_SECONDS = 20, 2, 600  # so long that only one that hangs is stopped
 
@@ -267,23 +268,6 @@ for box in (first, second, third):
 print("three widgets, each moved once")
 """,
 )
-
-
-def notebook_of(cells: tuple[str, ...]) -> dict:
-    """A notebook of code cells; the first holds the parameters, the last the headline."""
-    tags = {0: ["parameters"], len(cells) - 1: ["headline"]}
-    made = [
-        {
-            "cell_type": "code",
-            "id": f"cell-{i}",
-            "metadata": {"tags": tags.get(i, [])},
-            "execution_count": None,
-            "outputs": [],
-            "source": source.strip(),
-        }
-        for i, source in enumerate(cells)
-    ]
-    return {"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
 @pytest.mark.notebook

@@ -119,15 +119,15 @@ def stop(process: subprocess.Popen) -> None:
 
 
 @contextmanager
-def browser_page(width: int = 1280, height: int = 900) -> Iterator[Any]:
-    """A page of a Chromium without a window."""
+def browser_page(width: int = 1280, height: int = 900, **options: Any) -> Iterator[Any]:
+    """A page of a Chromium without a window; options: such as device_scale_factor, has_touch."""
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=program, args=CHROMIUM)
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(viewport={"width": width, "height": height}, **options)
             yield page
         finally:
             browser.close()

@@ -26,7 +26,7 @@ def test_a_table_that_is_not_known_is_named():
         fill("<!-- table one shot -->\n<!-- end -->")
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/contributing.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/contributing.md", "docs/painter.md"])
 def test_links_lead_somewhere(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
