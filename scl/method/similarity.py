@@ -212,14 +212,16 @@ class Block(nn.Module):
 
     def __init__(self, width: int, dilation: int):
         super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(2):
-            ring = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-            layers += [ring, nn.BatchNorm2d(width), nn.ReLU()]
-        self.branch = nn.Sequential(*layers[:-1])
+        self.rings = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+            for _ in range(2)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.branch(x))
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """Change maps [N, width, h, w]; outside of a picture they stay zero, as beyond its rim."""
+        inner = F.relu(self.norms[0](self.rings[0](x))) * there
+        return F.relu(x + self.norms[1](self.rings[1](inner))) * there
 
 
 class MapHead(nn.Module):
@@ -231,14 +233,17 @@ class MapHead(nn.Module):
         self.enter = nn.Sequential(
             nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        self.blocks = nn.Sequential(*(Block(width, dilation) for dilation in (1, 2, 4)))
+        self.blocks = nn.ModuleList(Block(width, dilation) for dilation in (1, 2, 4))
         self.leave = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: Tensor, there: Tensor) -> Tensor:
         """Predict [N, h, w] from maps [N, c, h, w]; there: [N, 1, h, w]."""
         # Channels-last makes narrow convolutions on a CPU two to three times quicker.
         x = (self.scale(maps) * there).contiguous(memory_format=torch.channels_last)
-        return self.leave(self.blocks(self.enter(x))).squeeze(1)
+        x = self.enter(x) * there
+        for block in self.blocks:
+            x = block(x, there)
+        return self.leave(x).squeeze(1)
 
 
 class Guide(NamedTuple):

@@ -18,7 +18,7 @@ from scl.datasets.kept import KeptCells
 from scl.datasets.pascal import Pascal5i
 from scl.datasets.toyshop import ToyshopSet
 from scl.files import versions, write_json
-from scl.method.episode import Dataset, EpisodeIndex, Episodes
+from scl.method.episode import Dataset, Episodes
 from scl.method.records import Maps
 from scl.method.similarity import SimilarityConfig
 from scl.method.words import expect

@@ -46,6 +46,7 @@ TRAINED: dict[str, SimilarityConfig] = {
     "scl": SimilarityConfig(),
     "inside-edge": SimilarityConfig("inside-edge"),
     "k-means": SimilarityConfig("k-means"),
+    "v_s-maps": SimilarityConfig("none", self_guide=False, features=0),
     "scl-maps": SimilarityConfig(features=0),
 }
 RULES: dict[str, Rule] = {
@@ -110,7 +111,8 @@ def learn(
         models[name] = SimilaritySCL(backbone, config)
     trainers = [Trainer(model, plan, "cpu") for model in models.values()]
     comparing = next(iter(models.values()))
-    for batch in islice(batches, plan.steps):
+    for step, batch in enumerate(islice(batches, plan.steps)):
+        if step % 50 == 0: print("step", step, round(time.process_time()), flush=True)
         query = with_cells(comparing, batch)
         for trainer in trainers:
             trainer.step(batch._replace(query=query))
