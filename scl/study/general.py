@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -21,6 +20,7 @@ from scl.files import versions, write_json
 from scl.method.episode import Dataset, Episodes
 from scl.method.records import Maps
 from scl.method.similarity import SimilarityConfig
+from scl.method.vectors import IGNORE
 from scl.method.words import expect
 from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
 from scl.models.checkpoint import save_weights
@@ -48,7 +48,10 @@ class Wild:
         self._change = v2.Compose(
             [
                 v2.RandomAffine(
-                    25, (0.1, 0.1), (0.6, 1.3), fill={tv_tensors.Image: 110, tv_tensors.Mask: 255}
+                    25,
+                    (0.1, 0.1),
+                    (0.6, 1.3),
+                    fill={tv_tensors.Image: 110, tv_tensors.Mask: IGNORE},
                 ),
                 v2.ColorJitter(0.4, 0.4, 0.4, 0.08),
                 v2.GaussianBlur(5, (0.1, 1.5)),
@@ -70,29 +73,17 @@ class Wild:
         return pixels.permute(1, 2, 0).numpy(), marks.numpy()
 
 
-def joined(batches: Iterator[tuple[Episodes, ...]]) -> Iterator[Episodes]:
-    """Lay batches of several data sets on one another, on one grid."""
-    for parts in batches:
-        side = max(expect(Maps, p.query).mid.shape[-1] for p in parts)
-
-        def whole(x: Tensor, cells: int, value: float) -> Tensor:
-            """Fill up [..., h, w] to the common side, in units of `cells`."""
-            side_now = side * cells
-            shape = (*x.shape[:-2], side_now, side_now)
-            if x.shape == shape:
-                return x
-            filled = x.new_full(shape, value)
-            filled[..., : x.shape[-2], : x.shape[-1]] = x
-            return filled
-
-        marks = parts[0].query_masks.shape[-1] // expect(Maps, parts[0].query).mid.shape[-1]
-        yield Episodes(
-            Maps(torch.cat([whole(expect(Maps, p.support).mid, 1, 0) for p in parts])),
-            torch.cat([whole(expect(Tensor, p.support_masks), marks, 255) for p in parts]),
-            Maps(torch.cat([whole(expect(Maps, p.query).mid, 1, 0) for p in parts])),
-            torch.cat([whole(p.query_masks, marks, 255) for p in parts]),
-            torch.cat([p.labels for p in parts]),
-        )
+def joined(parts: Sequence[Episodes]) -> Episodes:
+    """Lay batches of several data sets, all on the grid of the longer side, on one another."""
+    support, query = (
+        Maps(torch.cat([expect(Maps, getattr(part, name)).mid for part in parts]))
+        for name in ("support", "query")
+    )
+    masks, truths, labels = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("support_masks", "query_masks", "labels")
+    )
+    return Episodes(support, masks, query, truths, labels)
 
 
 def make(root: str, kept: Path, folder: Path = FOLDER, plan: TrainConfig = PLAN) -> Path:
@@ -107,14 +98,12 @@ def make(root: str, kept: Path, folder: Path = FOLDER, plan: TrainConfig = PLAN)
     wild = KeptCells(encoder, Wild(toys), fit, kept, progress=True)
     print("features", round(time.perf_counter() - start), flush=True)
     start = time.process_time()
-    batches = joined(
-        zip(
-            drawn_batches(photographs, plan.batch - TOYS, plan.seed, ABSENT),
-            drawn_batches(scenes, TOYS // 2, plan.seed + 1, ABSENT),
-            drawn_batches(wild, TOYS // 2, plan.seed + 2, ABSENT),
-            strict=False,
-        )
-    )
+    sources = [
+        drawn_batches(photographs, plan.batch - TOYS, plan.seed, ABSENT),
+        drawn_batches(scenes, TOYS // 2, plan.seed + 1, ABSENT),
+        drawn_batches(wild, TOYS // 2, plan.seed + 2, ABSENT),
+    ]
+    batches = map(joined, zip(*sources, strict=True))
     model = learn({"general": CONFIG}, batches, plan, backbone)["general"]
     seconds = round(time.process_time() - start)
     sha = save_weights(model.head, folder / "weights.safetensors")
