@@ -12,6 +12,7 @@ from scl.datasets.registry import names, overview, resolve
 HEADS = ("canet", "pfenet")
 DEVICE = "auto, cpu or cuda"
 ROOT = "folder of the data set"
+KEPT = "folder of the features that are kept between calls (default: a cache of the user)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     _bench_options(command("bench", "bench", "measure what a device does with the package"))
     flops = command("flops", "study", "count the arithmetic of one episode at full size")
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
+    _side_options(command("side", "study", "train rows on photographs side by side, score them"))
+    general = command("general", "study", "train the general model on photographs and toys")
+    general.add_argument("--root", required=True, help="folder of PASCAL VOC 2012")
+    general.add_argument("--out", type=Path, help="folder of the model (default: the package's)")
+    general.add_argument("--kept", type=Path, help=KEPT)
     _table_options(command("table", "study", "print the stored tables"))
     _data_commands(commands.add_parser("data", help="fetch or verify the published benchmarks"))
     scored = "score a checkpoint as the paper does; can go on"
@@ -73,6 +79,18 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     add("--list", action="store_true", help="print the command of each missing one, run nothing")
     add("--all", action="store_true", help="run every missing experiment")
     add("--jobs", type=int, default=2, help="processes of one thread (with --all)")
+    add("--results", type=Path, help="default: the results folder of the course")
+
+
+def _side_options(side: argparse.ArgumentParser) -> None:
+    add = side.add_argument
+    add("--data", default="pascal", choices=("pascal", "toyshop"))
+    add("--root", help="folder of PASCAL VOC 2012, or of its validation part")
+    add("--fold", type=int, nargs="+", default=[0, 1, 2, 3])
+    add("--seed", type=int, nargs="+", default=[0])
+    add("--row", nargs="+", help="default: all")
+    add("--list", action="store_true", help="print the command of each missing run, run nothing")
+    add("--kept", type=Path, help=KEPT)
     add("--results", type=Path, help="default: the results folder of the course")
 
 

@@ -50,3 +50,9 @@ def write_json(path: Path, record: dict) -> None:
     # A row of whole numbers reads better, and differs better, on one line.
     text = re.sub(r"\[[\d,\s]+\]", lambda row: " ".join(row[0].split()), text)
     write_text(path, text)
+
+
+def kept_folder() -> Path:
+    """Name the folder of what may be computed again: features of pictures, kept between calls."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "scl-course" / "features"

@@ -26,7 +26,7 @@ from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
 from scl.models.checkpoint import save_weights
 from scl.models.general import FOLDER
 from scl.models.prototypes import Prototypes
-from scl.study.real import drawn_batches, learn
+from scl.study.side_by_side import drawn_batches, learn
 from scl.toyshop import CLASSES, Atlas
 from scl.training.trainer import TrainConfig
 
