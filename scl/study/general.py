@@ -32,7 +32,7 @@ from scl.training.trainer import TrainConfig
 
 SIDE = 256
 CONFIG = SimilarityConfig()
-PLAN = TrainConfig(steps=800, batch=16, lr=3e-3, precision="bfloat16")
+PLAN = TrainConfig(steps=600, batch=16, lr=3e-3)
 TOYS, ABSENT = 6, 0.12  # of the episodes of a batch: how many of toys, and whose query shows none
 
 

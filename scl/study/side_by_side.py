@@ -68,7 +68,7 @@ FIVE_SHOT = ("cosine", "v_s", "scl")
 class SideBudget:
     """How much is trained and tested in a run; plan: of every trained row."""
 
-    plan: TrainConfig = TrainConfig(steps=400, batch=16, lr=3e-3, precision="bfloat16")
+    plan: TrainConfig = TrainConfig(steps=350, batch=16, lr=3e-3)
     one_shot: int = 1000
     five_shot: int = 200
     chosen_on: int = 200  # episodes of base classes that choose a threshold
