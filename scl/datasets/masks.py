@@ -94,8 +94,9 @@ def _from_picture(
     """Read a mask that is a picture, lying as the photograph does."""
     with reading(path, "a picture", remedy), opened(path) as picture:
         own = frame_of(picture)
-        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-            raise ValueError(f"it holds {picture.n_frames} pictures; save the mask alone")
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1 and picture.format != "MPO":  # in which phones keep a preview, too
+            raise ValueError(f"it holds {frames} pictures; save the mask alone")
         check_size(path, own, frame)
         lossy = picture.format in ("JPEG", "MPO", "WEBP")
         marks = marks_of(ImageOps.exif_transpose(picture), lossy)
@@ -205,4 +206,4 @@ def _pooled(inside: np.ndarray, step: int) -> np.ndarray:
     high, wide = (-n % step for n in inside.shape)
     padded = np.pad(inside, ((0, high), (0, wide)), mode="edge")
     rows, columns = (n // step for n in padded.shape)
-    return padded.reshape(rows, step, columns, step).any(axis=(1, 3))
+    return np.any(padded.reshape(rows, step, columns, step), axis=(1, 3))

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ COMPRESSED, HEADER = 15, 128  # of MATLAB's format: the type of an element, the 
 
 
 @contextmanager
-def opened(path: Path, formats: Sequence[str] | None = None) -> Iterator[Image.Image]:
-    """Open a picture of a sensible size; what is no file is refused (a pipe would wait for ever)."""
+def opened(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
+    """Open a picture of a sensible size; no file (a pipe, say) is refused."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no file")
     try:

@@ -13,11 +13,12 @@ from scl.device import torchrun
 from scl.evaluation import predict as photographs
 from scl.evaluation import protocol
 from scl.evaluation.episode_list import EpisodeLists, read_episodes, write_episodes
+from scl.evaluation.named import is_named, notes_named, open_named
 from scl.evaluation.record import in_percent
 from scl.method.episode import Dataset
 from scl.method.records import Fusion
 from scl.method.scl import SCL
-from scl.models.checkpoint import open_model, random_backbone, training_notes
+from scl.models.checkpoint import random_backbone
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -39,12 +40,24 @@ def predict(options: argparse.Namespace) -> int:
     """Find an object in photographs; the status says whether all of them could be read."""
     supports = [photographs.split_pair(text) for text in options.support]
     asked = _fit(options), _fusion(options), options.overwrite, options.device
+    queries = photographs.expand(options.query)
     model = _opened(options.checkpoint)
     try:
-        done = photographs.predict_files(model, supports, options.query, options.out, *asked)
+        done = photographs.predict_files(
+            model,
+            supports,
+            queries,
+            options.out,
+            *asked,
+            label=options.mask_label,
+            invert=options.invert,
+            probabilities=options.probabilities,
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; what is done is in {options.out}") from None
     print(photographs.describe(done, supports))
+    for warning in photographs.large_masks(done, supports):
+        print(f"scl: warning: {warning}", file=sys.stderr)
     for error in done.failed.values():
         print(f"scl: left out: {error}", file=sys.stderr)
     return 1 if done.failed else 0
@@ -52,7 +65,8 @@ def predict(options: argparse.Namespace) -> int:
 
 def _opened(checkpoint: Path) -> SCL:
     """Open the model; say so if its backbone never learned to see."""
-    model, name = open_model(checkpoint), random_backbone(checkpoint)
+    model = open_named(checkpoint)
+    name = None if is_named(checkpoint) else random_backbone(checkpoint)
     if name:
         print(
             f"scl: warning: the backbone of {checkpoint} ({name}) has random weights: its scores "
@@ -104,14 +118,14 @@ def _plan(
 
 def _fusion(options: argparse.Namespace) -> Fusion:
     """Decide how several supports become one answer: as asked for, else as its recipe says."""
-    return options.fusion or training_notes(options.checkpoint).get("fusion") or "cross"
+    return options.fusion or notes_named(options.checkpoint).get("fusion") or "cross"
 
 
 def _fit(options: argparse.Namespace) -> Fit:
     """Decide how images are brought to the network: as asked for, else as the model was trained."""
     # Toyshop's scenes have no size of their own and are composed at the network's.
     composed = find(options.data).composed if "data" in options else None
-    known = training_notes(options.checkpoint)
+    known = notes_named(options.checkpoint)
     side = options.side or known.get("side") or composed or 473
     method: Method = options.resize or ("native" if composed else known.get("resize") or "exact")
     return Fit(side, method)

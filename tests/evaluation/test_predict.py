@@ -13,11 +13,11 @@ from torch import nn
 from scl.__main__ import main
 from scl.datasets.fit import Fit
 from scl.evaluation import predict
+from scl.evaluation.outputs import name_outputs
 from scl.evaluation.overlay import PREDICTED, rgb
 from scl.evaluation.predict import (
     describe,
     find_object,
-    name_outputs,
     odd_one_out,
     predict_files,
     read_support,
@@ -85,6 +85,12 @@ def supports(folder, count=1):
         paint(path, (100 + 31 * i, 90 - 7 * i), (20 + 3 * i, 15, 70, 60))
         pairs.append((path, folder / f"support{i}-truth.png"))
     return pairs
+
+
+def written(*stems, supports=1):
+    """What predict writes for queries, and always."""
+    always = {f"support-{i + 1}-support{i}.jpg" for i in range(supports)} | {"predictions.csv"}
+    return always | {f"{s}-{end}" for s in stems for end in ("found.png", "overlay.jpg")}
 
 
 def predicted(pairs, queries, out, **options):
@@ -195,7 +201,7 @@ def test_bad_queries_do_not_lose_the_others(tmp_path):
     assert [d.query for d in report.done] == good and list(report.failed) == bad
     for path, said in report.failed.items():
         assert str(path) in said and "\n" not in said
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written("a", "b")
 
 
 def test_a_picture_of_absurd_size_is_left_out(tmp_path, monkeypatch):
@@ -216,21 +222,26 @@ def test_nothing_is_overwritten_unless_asked_for(tmp_path):
     with pytest.raises(ValueError, match=r"q-overlay.jpg exists: pass --overwrite"):
         predicted(pairs, [tmp_path / "q.png"], out)
     assert [p.name for p in out.iterdir()] == ["q-overlay.jpg"]
-    predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
-    with pytest.raises(ValueError, match=r"q-mask.png \(and 1 more\) exists"):
+    with pytest.raises(ValueError, match="q-overlay.jpg was not written by predict"):
+        predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
+    assert (out / "q-overlay.jpg").read_text() == "mine"
+    (out / "q-overlay.jpg").unlink()
+    predicted(pairs, [tmp_path / "q.png"], out)
+    with pytest.raises(ValueError, match=r"support0.jpg \(and 3 more\) exists: pass --overwrite"):
         predicted(pairs, [tmp_path / "q.png"], out)
+    predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
 
 
 def test_what_is_read_is_never_overwritten(tmp_path):
     paint(tmp_path / "q.png")
     pairs = supports(tmp_path)
-    own = tmp_path / "q-mask.png"
+    own = tmp_path / "q-found.png"
     pairs[0][1].rename(own)
     before = own.read_bytes()
-    with pytest.raises(ValueError, match="q-mask.png is read here"):
+    with pytest.raises(ValueError, match="q-found.png is read here"):
         predicted([(pairs[0][0], own)], [tmp_path / "q.png"], tmp_path, overwrite=True)
     os.symlink(tmp_path, tmp_path / "link")
-    with pytest.raises(ValueError, match="q-mask.png is read here"):
+    with pytest.raises(ValueError, match="q-found.png is read here"):
         predicted([(pairs[0][0], own)], [tmp_path / "q.png"], tmp_path / "link", overwrite=True)
     assert own.read_bytes() == before
 
@@ -249,7 +260,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", full)
     report = predicted(pairs, [tmp_path / "q.png"], tmp_path / "out")
     assert "No space left" in report.failed[tmp_path / "q.png"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["q-mask.png"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +279,7 @@ def test_queries_of_one_name_are_told_apart(tmp_path, monkeypatch, queries, stem
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     named = name_outputs([Path(q) for q in queries], Path("out"))
-    found = [mask.name.removesuffix("-mask.png") for mask, _ in named.values()]
+    found = [names.mask.name.removesuffix("-found.png") for names in named.values()]
     assert len(found) == len(stems)
     for name, stem in zip(found, stems, strict=True):
         assert name.endswith(stem.lstrip("/")) if stem.startswith("/") else name == stem
@@ -284,7 +295,7 @@ def test_any_number_of_names_stay_apart(tmp_path):
         endings = rng.choice([".jpg", ".png", ""], 8)
         queries = {Path("/") / f"{d}{e}" for d, e in zip(drawn, endings, strict=True)}
         named = name_outputs(sorted(queries), tmp_path)
-        assert len({str(mask).casefold() for mask, _ in named.values()}) == len(queries)
+        assert len({str(names.mask).casefold() for names in named.values()}) == len(queries)
 
 
 # -------------------------------------------------------------------- support masks
@@ -400,10 +411,10 @@ def test_predict_writes_masks_and_says_what_it_found(head, tmp_path, capsys):
     pairs = supports(tmp_path, 2)
     assert run(*words(head, pairs, queries, tmp_path / "out", "--device", "cpu")) == 0
     said = capsys.readouterr()
-    assert "confidence of the supports" in said.out and "a-q-mask.png" in said.out
+    assert "confidence of the supports" in said.out and "a-q-found.png" in said.out
     assert "100%" in said.err
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"a-q-mask.png", "a-q-overlay.jpg", "b-q-mask.png", "b-q-overlay.jpg"}
+    assert names == written("a-q", "b-q", supports=2)
     assert run(*words(head, pairs, queries, tmp_path / "out", "--device", "cpu")) == 1
     assert "exists: pass --overwrite" in capsys.readouterr().err
     assert run(*words(head, pairs, queries, tmp_path / "out", "--overwrite")) == 0
@@ -411,7 +422,9 @@ def test_predict_writes_masks_and_says_what_it_found(head, tmp_path, capsys):
 
 def test_predict_takes_the_side_that_the_checkpoint_names(head, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(predict, "predict_files", lambda *args: seen.append(args[4]) or 1 / 0)
+    monkeypatch.setattr(
+        predict, "predict_files", lambda *args, **more: seen.append(args[4]) or 1 / 0
+    )
     pairs = supports(tmp_path)
     for more in ([], ["--side", "80"], ["--resize", "native"]):
         with pytest.raises(ZeroDivisionError):
@@ -427,7 +440,7 @@ def test_predict_ends_with_1_where_a_query_was_left_out(head, tmp_path, capsys):
     assert said.err.splitlines()[-1] == (
         f"scl: left out: {tmp_path / 'none.jpg'} is missing: expected a picture"
     )
-    assert "q-mask.png" in said.out and (tmp_path / "out" / "q-mask.png").is_file()
+    assert "q-found.png" in said.out and (tmp_path / "out" / "q-found.png").is_file()
 
 
 def test_predict_refuses_in_one_line(head, tmp_path, capsys):
@@ -458,7 +471,8 @@ def test_predict_interrupted_keeps_what_is_done(head, tmp_path, monkeypatch, cap
     monkeypatch.setattr(predict, "find_object", interrupted)
     assert run(*words(head, supports(tmp_path), queries, tmp_path / "out")) == 130
     assert "scl: interrupted; what is done is in" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a-mask.png", "a-overlay.jpg"}
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == written("a") - {"predictions.csv"}, "the table comes last"
 
 
 def test_predict_reads_released_checkpoints_and_warns_of_random_backbones(tmp_path, capsys):
