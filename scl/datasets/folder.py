@@ -14,10 +14,9 @@ from scl.datasets.files import Transform, transformed
 from scl.datasets.fit import BLACK, Letterbox
 from scl.datasets.folds import FOLDS, Split, split_classes
 from scl.datasets.items import check_shots
-from scl.datasets.masks import MASK_ENDINGS, ReadMask
+from scl.datasets.masks import MASK_ENDINGS
 from scl.datasets.outlines import OUTLINE_ENDINGS
 from scl.datasets.photos import read_pair
-from scl.datasets.pictures import intact_png
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD_ENDINGS = (".heic", ".heif", ".gif", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".psd")
@@ -69,7 +68,7 @@ class ClassFolder:
 
     def read(self, path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Read a photograph and its mask; one whose shape looks like a mistake is warned of."""
-        image, read = read_intact(path, mask_path)
+        image, read = read_pair(path, mask_path, strict=False)
         if read.doubt:
             warnings.warn(f"{mask_path} {in_a_folder(read.doubt)}", stacklevel=2)
         return image, read.mask
@@ -225,13 +224,6 @@ def _twins(root: Path) -> Shelf | None:
 
 
 # ----------------------------------------------------------------- reading and splits
-
-
-def read_intact(path: Path, mask_path: Path) -> tuple[np.ndarray, ReadMask]:
-    """Read a photograph and its mask, whose checksums must hold; see read_pair."""
-    if mask_path.suffix.lower() == ".png":
-        intact_png(mask_path)
-    return read_pair(path, mask_path, strict=False)
 
 
 def in_a_folder(doubt: str) -> str:

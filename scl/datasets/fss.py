@@ -10,7 +10,6 @@ from scl.datasets.files import Transform, read_names
 from scl.datasets.folder import ClassFolder
 from scl.datasets.items import check_split
 from scl.datasets.photos import read_published
-from scl.datasets.pictures import intact_png
 
 # What a list of a split is called: plainly, or as the repositories that use FSS-1000 call it.
 LISTS = {
@@ -91,10 +90,4 @@ class FSS1000(ClassFolder):
 
     def read(self, path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Read a pair as published: a mask pixel above 127 is the object."""
-        return read_as_published(path, mask_path)
-
-
-def read_as_published(path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photograph and its plain mask, whose checksums must hold."""
-    intact_png(mask_path)
-    return read_published(path, mask_path)
+        return read_published(path, mask_path)

@@ -40,6 +40,8 @@ def read_outlines(
     Shapes of one label are one object; where there are several labels, `label` says which.
     """
     with reading(path, "a mask", remedy):
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         text = path.read_text(encoding="utf-8-sig")
         read = _yolo if path.suffix.lower() == ".txt" else _json
         kind, size, shapes = read(path, text, photo)
@@ -125,7 +127,8 @@ def _filled(
 ) -> np.ndarray:
     """Fill a shape on a canvas of the photograph's size, after a look at where it lies."""
     scale = size if unit else (1, 1)
-    placed = [(x * scale[0], y * scale[1]) for x, y in points]
+    # Shares are written with few digits: a corner just short of a pixel means that pixel.
+    placed = [(round(x * scale[0], 2), round(y * scale[1], 2)) for x, y in points]
     # labelling tools let an outline end a little outside
     for at, (x, y) in enumerate(placed):
         if not (-0.05 * size[0] - 2 <= x <= 1.05 * size[0] + 2) or not (

@@ -32,6 +32,10 @@ def opened(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image
             # Pillow warns of an attack at half the size from which on it refuses.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=formats)
+            if image.format == "PNG":  # decoding alone skips the checksums of the pixels
+                with image:
+                    image.verify()
+                image = Image.open(path, formats=("PNG",))
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ValueError(f"it has more than {most:g} million pixels; make it smaller") from None

@@ -285,9 +285,14 @@ def _labelled(marks: Marks, label: str, found: np.ndarray) -> Chosen:
             f"has no {marks.kind} {label!r}: expected --mask-label with one that it holds, such as "
             f"{names}"
         )
-    mask = inside.astype(np.uint8)
-    if exact and marks.kind in ("index", "value") and code != IGNORE:
-        mask[marks.codes == IGNORE] = IGNORE
+    mask, border = inside.astype(np.uint8), marks.codes == IGNORE
+    if (
+        exact
+        and marks.kind in ("index", "value")
+        and code != IGNORE
+        and not (inside | border).all()
+    ):
+        mask[border] = IGNORE
     return Chosen(mask, f"{marks.kind} {name}", name)
 
 
@@ -307,7 +312,7 @@ def _code_of(marks: Marks, label: str) -> Code:
     if label.isdigit() and marks.kind != "colour":
         return int(label)
     try:
-        colour = ImageColor.getrgb(f"rgb({label})" if label.count(",") == 2 else label)[:3]
+        colour = ImageColor.getrgb(f"rgb({label})" if label[:1].isdigit() else label)[:3]
     except ValueError:
         raise ValueError(
             f"has no {marks.kind} {label!r}: expected --mask-label with a number, or a colour such "

@@ -20,12 +20,12 @@ from scl.datasets.folder import (
     class_folders,
     lonely_masks,
     pairs_of,
-    read_intact,
     split_folder,
     unread,
 )
 from scl.datasets.folds import FOLDS, split_classes
 from scl.datasets.items import MIN_AREA, Areas, ItemSet, wanted_classes
+from scl.datasets.photos import read_pair, read_published
 from scl.datasets.pictures import open_picture, read_label_map
 
 
@@ -123,7 +123,7 @@ def verify_fss(found: Findings, root: Path, fold: int | None, year: str) -> None
         if found.compare and split not in lists
     ]
     folder = fss.find_fss(root)
-    pairs, _ = _read_folder(found, folder, lambda *pair: fss.read_as_published(*pair)[0])
+    pairs, _ = _read_folder(found, folder, lambda *pair: read_published(*pair)[0])
     found.count("class folders", len(pairs), folder)
     found.count("pairs", sum(map(len, pairs.values())), folder)
     for split, names in named.items():
@@ -139,7 +139,7 @@ def verify_folder(found: Findings, root: Path, fold: int | None, year: str) -> N
     """Read class folders; look for one picture twice, and for what no episode can be made of."""
 
     def read(path: Path, mask: Path) -> np.ndarray:
-        image, marks = read_intact(path, mask)
+        image, marks = read_pair(path, mask, strict=False)
         found.shape(mask, marks)
         return image
 
