@@ -119,7 +119,7 @@ def _of_layer(pixels: np.ndarray, alpha: np.ndarray) -> Marks:
 
 def _coded(pixels: np.ndarray) -> np.ndarray:
     """Write colours [H, W, 3] as numbers 0xRRGGBB."""
-    red, green, blue = (pixels[..., i].astype(np.int64) for i in range(3))
+    red, green, blue = (pixels[..., i].astype(np.int32) for i in range(3))
     return (red << 16) | (green << 8) | blue
 
 
