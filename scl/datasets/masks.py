@@ -92,7 +92,8 @@ def _from_picture(
     path: Path, image: np.ndarray, frame: Frame, label: str | None, remedy: str
 ) -> Chosen:
     """Read a mask that is a picture, lying as the photograph does."""
-    with reading(path, "a picture", remedy), opened(path) as picture:
+    what = "a PNG" if path.suffix.lower() == ".png" else "a picture"
+    with reading(path, what, remedy), opened(path) as picture:
         own = frame_of(picture)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != "MPO":  # in which phones keep a preview, too

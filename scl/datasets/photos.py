@@ -83,7 +83,7 @@ def read_pair(
 def read_published(path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a pair of a benchmark, whose masks [H, W] are plain: above 127 is the object, 1."""
     image, frame = _read_seen(path, PARTNER)
-    with reading(mask_path, "a picture", PARTNER), opened(mask_path, ("PNG",)) as picture:
+    with reading(mask_path, "a PNG", PARTNER), opened(mask_path, ("PNG",)) as picture:
         grey = np.array(ImageOps.exif_transpose(picture).convert("L"))
     if grey.shape != image.shape[:2]:
         raise ValueError(

@@ -41,7 +41,11 @@ def opened(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image
         raise ValueError(f"it has more than {most:g} million pixels; make it smaller") from None
     except UnidentifiedImageError:
         heic = path.suffix.lower() in (".heic", ".heif")
-        kind = "HEIC, which is not read here: export it as JPEG" if heic else "of no known format"
+        kind = (
+            "HEIC, which is not read here: export it as JPEG"
+            if heic
+            else "of no known format, or broken"
+        )
         raise ValueError(f"it is {kind}") from None
     with image:
         yield image
