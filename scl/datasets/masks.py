@@ -21,6 +21,7 @@ from scl.datasets.tones import Chosen, Marks, choose, is_thin, marks_of
 from scl.method.vectors import IGNORE
 
 LARGE = 2 / 3  # of a picture: a mask that covers more is rarely meant so
+SPECKLED = 0.35  # changes from pixel to pixel, as a part of those of points that never touch
 LOOKED_AT = 512  # pixels a side at which the shape of a mask is judged
 SMALL, CLEARLY = 256, 1.3  # pixels a side at which contrast is compared, and how much is enough
 
@@ -196,12 +197,29 @@ def doubt_of(mask: np.ndarray, name: str) -> str | None:
             "inverted mask does: pass --invert if the object is what it leaves out, or "
             f"--mask-label '{name}' if it is right as it is"
         )
-    if is_thin(inside) and ndimage.binary_fill_holes(inside).sum() > 3 * inside.sum():
+    if is_thin(inside, 0.02, 0.15) and _enclosed(inside) > inside.sum():
         return (
             f"is an outline alone: fill the object, or pass --mask-label '{name}' if the thin "
             "line is the object"
         )
+    region = mask == 1
+    changes = sum(int(np.diff(region, axis=axis).sum()) for axis in (0, 1)) / 2
+    if changes > SPECKLED * 2 * min(share, 1 - share) * mask.size:
+        return (
+            "is speckled all over, as a photograph in black and white is: paint the object white "
+            f"(255) on black, or pass --mask-label '{name}' if it is right as it is"
+        )
     return None
+
+
+def _enclosed(inside: np.ndarray) -> int:
+    """Count the cells that a line [H, W] encloses, together with the sides that it ends at."""
+    walled = np.pad(inside, 1)
+    walls = [walled[0], walled[-1], walled[:, 0], walled[:, -1]]
+    sides = [inside[0], inside[-1], inside[:, 0], inside[:, -1]]
+    for wall, side in zip(walls, sides, strict=True):
+        wall[:] = side.any()
+    return int(ndimage.binary_fill_holes(walled)[1:-1, 1:-1].sum() - inside.sum())
 
 
 def _pooled(inside: np.ndarray, step: int) -> np.ndarray:

@@ -98,7 +98,7 @@ def _of_palette(image: Image.Image) -> Marks:
         grey = colours[codes][..., 0]
         return Marks(grey, 0, "value", grey[..., None])
     black = used[(shown == 0).all(axis=1)]
-    empty = 0 if 0 in black or not different else None
+    empty = int(black[0]) if len(black) == 1 else 0 if 0 in black or not different else None
     return Marks(codes, empty, "index", colours=colours)
 
 
@@ -191,11 +191,14 @@ def _with_band(marks: Marks, one: Code, other: Code) -> Chosen | None:
     return None
 
 
-def is_thin(region: np.ndarray) -> bool:
-    """Say whether a region [H, W] is a line: nothing is left where its edge is taken away."""
-    reach = max(2, round(0.01 * max(region.shape)))
-    core = ndimage.minimum_filter(region.astype(np.uint8), 2 * reach + 1)
-    return bool(core.sum() <= 0.01 * region.sum())
+def is_thin(region: np.ndarray, width: float = 0.01, core: float = 0.01) -> bool:
+    """Say whether a region [H, W] is a line: little is left where its edge is taken away.
+
+    width: of that edge, as a part of the picture's longer side; core: what may be left.
+    """
+    reach = max(2, round(width * max(region.shape)))
+    inner = ndimage.minimum_filter(region.astype(np.uint8), 2 * reach + 1)
+    return bool(inner.sum() <= core * region.sum())
 
 
 def _beside(border: np.ndarray, inside: np.ndarray) -> bool:
@@ -229,15 +232,21 @@ def _two_tones(marks: Marks) -> tuple[np.ndarray, Code] | None:
     colour = np.median(pixels[upper], axis=0)
     light, dark = (np.abs(pixels - colour) <= NEAR).all(axis=2), bright <= DARK
     steps = ~(light | dark)
-    if not dark.any() or steps.mean() > SOFT or not light.any():
+    if not dark.any() or steps.mean() > SOFT or not light.any() or _third_tone(bright[steps]):
         return None
     reach = 2 * max(8, round(0.02 * max(steps.shape))) + 1
     near = [ndimage.maximum_filter(x.astype(np.uint8), reach) > 0 for x in (light, dark)]
     astray = (steps & ~(near[0] & near[1])).sum()
-    if astray > max(0.02 * steps.sum(), 0.0002 * steps.size):
+    if astray > max(0.1 * steps.sum(), 0.0005 * steps.size):
         return None
     code = int(_coded(colour.astype(np.uint8))) if len(colour) == 3 else int(colour[0])
     return (bright > colour.max() / 2).astype(np.uint8), code
+
+
+def _third_tone(steps: np.ndarray) -> bool:
+    """Say whether levels between black and a colour are one tone, as a trimap's, and no ramp."""
+    tone = np.median(steps) if len(steps) else 0  # what a lossy format spreads is near black
+    return 64 <= tone < 192 and bool((np.abs(steps - tone) <= DARK).mean() > 0.6)
 
 
 def _several(marks: Marks, found: np.ndarray, counts: np.ndarray) -> str:

@@ -141,6 +141,7 @@ SAME = {
     "index-1.png": indexed(TRUE * 1),
     "index-border.png": indexed(BORDERED),
     "index-grey-turned.png": indexed(TRUE == 0, [(255, 255, 255), (0, 0, 0)]),
+    "index-of-a-paint-program.png": indexed(TRUE == 0, [(255, 0, 0), (0, 0, 0)]),
     "index-transparent.png": indexed(TRUE * 1, [(9, 9, 9), (200, 0, 0)], transparency=0),
     "labels-border.png": save(BORDERED),
     "trimap.png": save(np.where(ring(1), 128, WHITE).astype(np.uint8)),
@@ -179,6 +180,11 @@ REFUSED = {
     "inverted": (save(255 - WHITE), "as an inverted mask does: pass --invert"),
     "inverted-red": (save(coloured((0, 0, 0), (255, 0, 0))), "pass --invert"),
     "hole": (save(layer((9, 9, 9), 255 - WHITE)), "as an inverted mask does"),
+    "dithered": (
+        lambda path: Image.fromarray(np.tile(np.linspace(0, 255, WIDTH), (HEIGHT, 1))
+                                     .astype(np.uint8)).convert("1").save(path),
+        "is speckled all over, as a photograph in black and white is",
+    ),
     "outline": (save((ring(1) * 255).astype(np.uint8)), "is an outline alone: fill the object"),
     "two-labels": (save(TWO), r"holds the values 0 .*, 8 .*, 3 .*pass --mask-label"),
     "two-indices": (indexed(TWO), r"holds the indices.*--mask-label '3'"),
@@ -199,6 +205,10 @@ REFUSED = {
     "pets-trimap": (save(np.where(TRUE, 1, np.where(ring(3), 3, 2)).astype(np.uint8)),
                     "holds the values 2 .*, 1 .*, 3"),
     "three-tones": (save(np.where(OTHER, 128, WHITE).astype(np.uint8)), "holds the values"),
+    "trimap-as-jpeg": (
+        save(np.where(ring(2), 128, WHITE).astype(np.uint8), format="JPEG"),
+        "holds [0-9]+ different tones",
+    ),
     "16-bit-ids": (save(TWO.astype(np.uint16) * 1000), r"8000 .*pass --mask-label"),
     "negative": (save(TRUE.astype(np.int32) - 1, format="TIFF"), "its values begin at -1"),
     "dark-jpeg": (save(TRUE.astype(np.uint8) * 3, format="JPEG"), "has no pixel above 127|holds"),
