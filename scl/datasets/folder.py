@@ -146,7 +146,15 @@ def pairs_of(folder: Path, masks: Path | None = None) -> list[Pair]:
         images = [p for p in images if p.suffix.lower() != ".png" or _masks(p, known)]
     if not images:
         raise ValueError(f"{folder} holds no image: expected name.jpg with its mask name.png")
-    return [(path, _mask_of(path, images, masks, known)) for path in images]
+    first: dict[str, Path] = {}
+    for path in images:
+        other = first.setdefault(path.stem.casefold(), path)  # some file systems take A for a
+        if other != path:
+            raise ValueError(
+                f"{path} and {other.name} would share one mask: expected one photograph of each "
+                "name; rename one of them and its mask"
+            )
+    return [(path, _mask_of(path, masks, known)) for path in images]
 
 
 def lonely_masks(shelf: Shelf, pairs: Sequence[Pair]) -> list[Path]:
@@ -162,14 +170,8 @@ def unread(shelf: Shelf) -> list[Path]:
     return [p for p in visible(shelf[0]) if p.suffix.lower() in UNREAD_ENDINGS]
 
 
-def _mask_of(path: Path, images: list[Path], masks: Path, known: dict[str, list[Path]]) -> Path:
-    """Find the one mask of a photograph, which no other may share."""
-    twin = next((p for p in images if p != path and _same(p.stem, path.stem)), None)
-    if twin:
-        raise ValueError(
-            f"{path} and {twin.name} would share one mask: expected one photograph of each name; "
-            "rename one of them and its mask"
-        )
+def _mask_of(path: Path, masks: Path, known: dict[str, list[Path]]) -> Path:
+    """Find the one mask of a photograph."""
     own = _masks(path, known)
     if not own:
         beside = masks == path.parent
@@ -202,15 +204,10 @@ def _masks(path: Path, known: dict[str, list[Path]]) -> list[Path]:
         p
         for p in known.get(path.stem.casefold(), [])
         if p.parent != path.parent
-        or not _same(p.stem, path.stem)
+        or p.stem.casefold() != path.stem.casefold()
         or (p != path and p.suffix.lower() in (".png", *OUTLINE_ENDINGS))
     ]
     return [p for p in beside if p.suffix.lower() not in OUTLINE_ENDINGS] or beside
-
-
-def _same(one: str, other: str) -> bool:
-    """Say whether two names are one, for file systems that do not tell A from a."""
-    return one.casefold() == other.casefold()
 
 
 def _folders(root: Path) -> list[Path]:

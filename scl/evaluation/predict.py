@@ -37,6 +37,7 @@ from scl.files import write_atomically, write_together
 from scl.method.contracts import Method
 from scl.method.losses import likelier
 from scl.method.records import Fusion, Support
+from scl.method.vectors import IGNORE
 
 REPLACE = "replace it, or leave it out"
 
@@ -101,6 +102,17 @@ def read_support(
 
 
 @torch.inference_mode()
+def find_scores(
+    model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
+) -> Tensor:
+    """Score an image [H, W, 3] uint8: maps [2, H, W] of its own size."""
+    device = device_of(model)
+    query = config.fit.to_network(image)[0][None]
+    with autocast(device, config.precision):
+        found = model.segment(support, as_taken(send(query, device), model.backbone), config.fusion)
+    return config.fit.logits_back(found.fused_logits[0], image.shape[:2])
+
+
 def find_object(
     model: Method,
     support: Support,
@@ -112,12 +124,7 @@ def find_object(
 
     chances: return the softmax of the scores [H, W], 0..1, besides; otherwise None.
     """
-    query, (height, width, _) = config.fit.to_network(image)[0], image.shape
-    device = device_of(model)
-    taken = as_taken(send(query[None], device), model.backbone)
-    with autocast(device, config.precision):
-        scores = model.segment(support, taken, config.fusion).fused_logits[0]
-    scores = config.fit.logits_back(scores, (height, width))
+    scores = find_scores(model, support, image, config)
     chance = scores.softmax(dim=0)[1].cpu().numpy() if chances else None
     return likelier(scores).bool().cpu().numpy(), chance
 
@@ -206,8 +213,12 @@ def predict_files(
         taken = [fit.to_network(image, read.mask) for image, read in shown]
         support = show(model, [image for image, _ in taken], [mask for _, mask in taken])
     mutual = support.mutual[0].float().cpu()
-    made = Predictions(support.scores[0].tolist(), odd_one_out(mutual), mutual.diagonal().tolist())
+    made = Predictions(support.scores[0].tolist(), odd_one_out(mutual))
     made.read = [read for _, read in shown]
+    made.own = mutual.diagonal().tolist()
+    if len(shown) == 1:  # nobody scores it, and mutual says nothing of it
+        with room_for(fit):
+            made.own = [_own_iou(model, support, *shown[0], config)]
     drawn = [view_file(image, read.mask, TRUTH) for image, read in shown]
     write_together(dict(zip(views, drawn, strict=True)))
     for query, names in tqdm(targets.items(), desc="queries", disable=not progress):
@@ -222,6 +233,15 @@ def predict_files(
             made.failed[query] = f"{named}{error}"
     write_atomically(out / TABLE, table_file(_rows(made), len(supports)))
     return made
+
+
+def _own_iou(
+    model: Method, support: Support, image: np.ndarray, read: ReadMask, config: ProtocolConfig
+) -> float:
+    """Measure how well a support finds its own object again: IOU with its mask."""
+    found = likelier(find_scores(model, support, image, config)).cpu().numpy() == 1
+    marked, known = read.mask == 1, read.mask != IGNORE
+    return float((found & marked).sum() / max(1, ((found | marked) & known).sum()))
 
 
 @contextmanager

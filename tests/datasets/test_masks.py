@@ -661,3 +661,26 @@ def test_no_mutation_is_read_wrongly_in_silence(photo, tmp_path_factory, case):
     inside = mask[1:-1, 1:-1].sum() == mask.sum()
     if spoil == "invert" and inside:
         assert not np.array_equal(read.mask == 1, ~mask), read.how
+
+
+@settings(deadline=None, max_examples=MUTATIONS, suppress_health_check=list(HealthCheck))
+@given(
+    ending=st.sampled_from(["png", "jpg", "tif", "webp", "bmp", "gif"]),
+    harm=st.lists(st.tuples(st.integers(0, 20000), st.integers(0, 255)), min_size=1, max_size=6),
+    cut=st.booleans(),
+)
+def test_no_mutation_of_a_photograph_is_a_traceback(tmp_path_factory, ending, harm, cut):
+    path = tmp_path_factory.mktemp("photo") / f"a.{ending}"
+    pixels = photograph(path)
+    data = bytearray(path.read_bytes())
+    for place, value in harm:
+        data[place % len(data)] = value
+    path.write_bytes(data[: harm[0][0] if cut else None])
+    try:
+        found = read_image(path)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+        return
+    assert found.dtype == np.uint8 and found.ndim == 3
+    if ending == "png":  # the others have no checksum
+        assert np.array_equal(found, pixels)

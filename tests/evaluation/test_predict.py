@@ -273,7 +273,8 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     [
         (["a/1.jpg", "b/1.jpg", "b/2.jpg"], ["a-1", "b-1", "2"]),
         (["a/x/1.jpg", "b/x/1.jpg"], ["a-x-1", "b-x-1"]),
-        (["a/1.jpg", "a/1.png"], ["/a-1-jpg", "/a-1-png"]),
+        (["a/1.jpg", "a/1.png"], ["a-1-jpg", "a-1-png"]),
+        (["x/a/1.webp", "x/a/1.bmp", "1.jpg"], ["a-1-webp", "a-1-bmp", "work-1"]),
         (["a/1.jpg", "a/1.jpg", "a/../a/1.jpg"], ["1"]),
         (["a/Cup.jpg", "b/cup.jpg"], ["a-Cup", "b-cup"]),
         (["a-b/1.jpg", "a/b-1.jpg", "c/1.jpg"], ["a-b-1", "b-1", "c-1"]),
@@ -287,7 +288,7 @@ def test_queries_of_one_name_are_told_apart(tmp_path, monkeypatch, queries, stem
     found = [names.mask.name.removesuffix("-found.png") for names in named.values()]
     assert len(found) == len(stems)
     for name, stem in zip(found, stems, strict=True):
-        assert name.endswith(stem.lstrip("/")) if stem.startswith("/") else name == stem
+        assert name == stem
     outputs = [path for pair in named.values() for path in pair]
     assert len({str(path).casefold() for path in outputs}) == len(outputs)
     assert all(path.parent == Path("out") for path in outputs)
@@ -362,6 +363,8 @@ def test_chances_shares_and_trust_are_written(tmp_path):
     }
     assert float(good["share"]) == pytest.approx(report.done[0].share, abs=1e-6)
     assert (good["query"], good["own_iou_2"]) == (str(tmp_path / "q.png"), "1.0000")
+    (alone,) = predicted(pairs[:1], queries[:1], tmp_path / "alone").own
+    assert 0.9 < alone < 1, "measured, where there is one"
     assert bad["share"] == "" and "is missing" in bad["note"]
 
 
