@@ -100,7 +100,7 @@ def _from_picture(
         if frames > 1 and picture.format != "MPO":  # in which phones keep a preview, too
             raise ValueError(f"it holds {frames} pictures; save the mask alone")
         check_size(path, own, frame)
-        lossy = picture.format in ("JPEG", "MPO", "WEBP")
+        lossy = picture.format in ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
         marks = marks_of(ImageOps.exif_transpose(picture), lossy)
     if _is_photograph(marks, image):
         raise ValueError(

@@ -153,7 +153,7 @@ def choose(marks: Marks, label: str | None = None) -> Chosen:
         banded = _with_band(marks, *real)
         if banded is not None:
             return banded
-    labels = len(flat_codes(marks)) > 2 if len(found) <= FEW else False
+    labels = real == [1, IGNORE] or (len(found) <= FEW and len(flat_codes(marks)) > 2)
     soft = None if labels and not marks.lossy else _two_tones(marks)
     if soft is not None:
         how = "transparency" if marks.kind == "transparency" else "light on dark"
@@ -182,11 +182,13 @@ def _said(marks: Marks, code: Code) -> str:
 
 def _with_band(marks: Marks, one: Code, other: Code) -> Chosen | None:
     """Take a thin border around the object, which labelling tools leave open, as not counted."""
-    for main, band in ((one, other), (other, one)):
+    # 1 and 255 are what this package writes, wherever "not sure" was painted.
+    ours = (one, other) == (1, IGNORE) and marks.kind == "value"
+    for main, band in ((one, other), (other, one))[: 1 if ours else 2]:
         inside, border = marks.codes == main, marks.codes == band
-        if is_thin(border) and not is_thin(inside) and _beside(border, inside):
+        if not is_thin(inside) and (ours or (is_thin(border) and _beside(border, inside))):
             mask = np.where(border, IGNORE, inside).astype(np.uint8)
-            how = f"{_said(marks, main)}; its border, {marks.name(band)}, is not counted"
+            how = f"{_said(marks, main)}; what is {marks.name(band)} is not counted"
             return Chosen(mask, how, marks.name(main))
     return None
 

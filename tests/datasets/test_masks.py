@@ -144,6 +144,7 @@ SAME = {
     "index-of-a-paint-program.png": indexed(TRUE == 0, [(255, 0, 0), (0, 0, 0)]),
     "index-transparent.png": indexed(TRUE * 1, [(9, 9, 9), (200, 0, 0)], transparency=0),
     "labels-border.png": save(BORDERED),
+    "not-sure.png": save(np.where(OTHER, 255, TRUE).astype(np.uint8)),
     "trimap.png": save(np.where(ring(1), 128, WHITE).astype(np.uint8)),
 }  # fmt: skip
 
@@ -204,6 +205,9 @@ REFUSED = {
     "red-on-white": (save(coloured((255, 0, 0), (255, 255, 255))), "--mask-label '#ff0000'"),
     "pets-trimap": (save(np.where(TRUE, 1, np.where(ring(3), 3, 2)).astype(np.uint8)),
                     "holds the values 2 .*, 1 .*, 3"),
+    "not-sure-around-a-line": (
+        save(np.where(ring(1), 1, WHITE).astype(np.uint8)), "holds the values|--mask-label"
+    ),
     "three-tones": (save(np.where(OTHER, 128, WHITE).astype(np.uint8)), "holds the values"),
     "trimap-as-jpeg": (
         save(np.where(ring(2), 128, WHITE).astype(np.uint8), format="JPEG"),
