@@ -176,19 +176,28 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _predict_options(predict: argparse.ArgumentParser) -> None:
-    add, pair = predict.add_argument, "a photograph and its mask, white on black; repeat for more"
+    add, pair = predict.add_argument, "a photograph and its mask, of any kind; repeat for more"
     add("--support", action="append", required=True, metavar="IMAGE:MASK", help=pair)
-    add("--query", nargs="+", type=Path, required=True, help="photographs to find the object in")
-    add("--out", type=Path, required=True, help="folder for a mask and an overlay of each")
-    add("--overwrite", action="store_true")
-    _model_options(predict)
+    found_in = "photographs to find the object in: files, folders, or quoted patterns ('*.jpg')"
+    add("--query", nargs="+", type=Path, required=True, help=found_in)
+    add("--out", type=Path, required=True, help="folder for a mask and an overlay of each, a CSV")
+    add("--overwrite", action="store_true", help="replace what an earlier predict wrote")
+    named = "which value, colour or name is the object, where a mask holds several"
+    add("--mask-label", metavar="VALUE_OR_NAME", help=named)
+    add("--invert", action="store_true", help="the object is what the masks leave out")
+    chances = "write the chance of the object at each pixel, too (grey PNG, 16 bits)"
+    add("--probabilities", action="store_true", help=chances)
+    _model_options(predict, "general")
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every use of a checkpoint needs."""
+def _model_options(parser: argparse.ArgumentParser, usual: str | None = None) -> None:
+    """Add what every use of a checkpoint needs; usual: the one that is taken without a word."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
-    add("--resize", choices=("exact", "released", "native"), help="see scl.datasets.fit.Fit")
+    kinds = "a file, ours or of the released code; general, cosine, or a head's name in data/heads"
+    kinds += f" (default: {usual})" if usual else ""
+    named = None if usual is None else Path(usual)
+    add("--checkpoint", type=Path, default=named, required=usual is None, help=kinds)
+    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit.Fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     known = "of several supports (default: as its recipe says, if that is known, or cross)"
     add("--fusion", choices=("cross", "average", "vectors"), help=known)
