@@ -193,11 +193,11 @@ def _predict_options(predict: argparse.ArgumentParser) -> None:
 def _model_options(parser: argparse.ArgumentParser, usual: str | None = None) -> None:
     """Add what every use of a checkpoint needs; usual: the one that is taken without a word."""
     add = parser.add_argument
-    kinds = "a file, ours or of the released code; general, cosine, or a head's name in data/heads"
+    kinds = "a file, ours or the released code's; general; cosine; or a head in data/heads by name"
     kinds += f" (default: {usual})" if usual else ""
     named = None if usual is None else Path(usual)
     add("--checkpoint", type=Path, default=named, required=usual is None, help=kinds)
-    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit.Fit")
+    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     known = "of several supports (default: as its recipe says, if that is known, or cross)"
     add("--fusion", choices=("cross", "average", "vectors"), help=known)
