@@ -20,7 +20,7 @@ NAME = "general"  # what stands for it where a checkpoint is asked for
 def load_general(folder: Path = FOLDER) -> SimilaritySCL:
     """Load the general model, ready for use (evaluation mode, CPU); it takes images in 0..1.
 
-    It wants whole pictures of about 256 pixels: Fit(256, "whole") brings them so.
+    It wants whole pictures of about 320 pixels: Fit(320, "whole") brings them so.
     """
     record = general_record(folder)
     model = SimilaritySCL(EfficientNetLite0(kept=ALL_STAGES), SimilarityConfig(**record["config"]))

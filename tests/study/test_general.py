@@ -50,7 +50,7 @@ def test_the_shipped_model_is_small_and_loads():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4 * 2**20
     model, record = load_general(), general_record()
     assert all(value.isfinite().all() for value in model.head.state_dict().values())
-    assert not model.training and record["side"] == 256
+    assert not model.training and record["side"] == 320
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert "VOC" in card and "licen" in card.lower()
 
