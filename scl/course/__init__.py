@@ -16,6 +16,8 @@ __getattr__, __dir__ = offer(
         " guide_supports one_of_each_class own_cosine random_split recall_by_part"
         " seen_and_unseen share_by_depth",
         "painter.control": "paint",
+        "twocolours": "ONE_COLOUR TWO_COLOURS TwoColours by_average by_two two_colours"
+        " two_colours_figure what_we_saw",
         "spoil": "fuse_every_way is_lowest lowest_share other_mask spoiled_batch",
     },
 )

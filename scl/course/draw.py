@@ -6,6 +6,7 @@ an outline or a label, so that no picture needs its colours.
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -323,3 +324,15 @@ def show(figure: Figure, alt: str) -> None:
     from IPython import display
 
     display.display(display.Image(to_bytes(figure, small=True), format="jpeg", alt=alt))
+
+
+def with_still(bundle: Any, figure: Figure, alt: str, text: str) -> tuple[dict, dict]:
+    """Add a still to what a control gives a notebook, for pages without Python or controls.
+
+    bundle: what anywidget's _repr_mimebundle_ returned; alt: what the still shows, in words;
+    text: what stands where no picture can.
+    """
+    shown, told = bundle or ({}, {})
+    still = base64.b64encode(to_bytes(figure, small=True)).decode()
+    more = {"image/jpeg": still, "text/plain": text}
+    return {**shown, **more}, {**told, "image/jpeg": {"alt": alt}}
