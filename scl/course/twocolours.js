@@ -154,6 +154,9 @@ class Stage {
     this.buildPlane(panels);
     this.pictures = ["the lamp", "cosine", "prediction"].map((name) => this.picture(panels, name));
     this.says = make(this.root, "p", { class: "scl-two-says", role: "status" });
+    // At the window and before all others: JupyterLab's own shortcuts listen there.
+    const options = { signal: this.stop.signal, capture: true };
+    window.addEventListener("keydown", (event) => this.key(event), options);
   }
 
   button(parent, text, act) {
@@ -205,9 +208,6 @@ class Stage {
     };
     group.onpointermove = (event) => group.hasPointerCapture(event.pointerId) && take(event);
     group.onpointerup = group.onpointercancel = () => this.changed();
-    // At the window and before all others: JupyterLab's own shortcuts listen there.
-    const options = { signal: this.stop.signal, capture: true };
-    window.addEventListener("keydown", (event) => this.key(event, kind, group), options);
     return group;
   }
 
@@ -232,16 +232,22 @@ class Stage {
     this.show({ colours: { ...this.state.colours, [kind]: place } });
   }
 
-  key(event, kind, group) {
-    const [dx, dy] = {
+  /** Move a handle that has the focus; keep from the notebook what is pressed in here. */
+  key(event) {
+    const target = event.composedPath()[0], { key } = event;
+    if (!this.root.contains(target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const kind = Object.keys(this.handles).find((each) => this.handles[each] === target);
+    const way = {
       ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
-    }[event.key] ?? [0, 0];
-    if ((!dx && !dy) || event.composedPath()[0] !== group) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const step = event.shiftKey ? 0.01 : 0.05, [x, y] = this.state.colours[kind];
-    this.move(kind, x + dx * step, y + dy * step);
-    this.changed();
+    }[key];
+    if (kind && way) {
+      event.preventDefault();
+      const step = event.shiftKey ? 0.01 : 0.05, [x, y] = this.state.colours[kind];
+      this.move(kind, x + way[0] * step, y + way[1] * step);
+      this.changed();
+    }
+    const theirs = key === "Tab" || key === "Escape" || (key === "Enter" && event.shiftKey);
+    if (!theirs) event.stopPropagation();
   }
 
   /** Bring all colours to new places so slowly that one sees where the vectors go. */
@@ -279,7 +285,6 @@ class Stage {
   draw() {
     const { colours, vectors, firstCut } = this.state, view = (this.view = look(this.state));
     this.counts.forEach((button, i) => button.setAttribute("aria-pressed", vectors === i + 1));
-    this.label.hidden = vectors === 1;
     this.label.style.display = vectors === 1 ? "none" : "";
     this.range.value = firstCut;
     this.rangeText.textContent = firstCut.toFixed(2);
@@ -384,21 +389,18 @@ function shape(parent, kind, attributes, text = "") {
 /** What anywidget calls: Python holds what the reader has made of the world, for every window. */
 export default {
   render({ model, el }) {
-    const read = () => {
-      const [colours, vectors, firstCut] = ["colours", "vectors", "first_cut"].map(
-        (name) => model.get(name),
-      );
-      return { colours, vectors, firstCut };
-    };
+    const names = { colours: "colours", vectors: "vectors", firstCut: "first_cut" };
+    const entries = Object.entries(names);
+    const read = () => Object.fromEntries(entries.map(([own, name]) => [own, model.get(name)]));
     const stage = new Stage(el, read(), () => {
-      const { colours, vectors, firstCut } = stage.state;
-      model.set({ colours, vectors, first_cut: firstCut });
+      const now = { ...stage.state };
+      for (const [own, name] of entries) model.set(name, now[own]);
       model.save_changes();
     });
     const follow = () => stage.show(read());
-    model.on("change", follow);
+    for (const [, name] of entries) model.on(`change:${name}`, follow);
     return () => {
-      model.off("change", follow);
+      for (const [, name] of entries) model.off(`change:${name}`, follow);
       stage.close();
     };
   },

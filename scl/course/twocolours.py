@@ -211,5 +211,6 @@ class TwoColours(anywidget.AnyWidget):
         return two_colours_figure("one vector" if self.vectors == 1 else "two vectors", self.view)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """Give a page without Python or controls the still twin in the world's place."""
         words = f"A lamp of cells before a wallpaper. {what_we_saw(self.view)}"
         return with_still(super()._repr_mimebundle_(**kwargs), self.figure(), words, words)
