@@ -167,7 +167,7 @@ class Stage {
 
   buildPlane(parent) {
     const figure = make(parent, "figure", {});
-    const svg = (this.svg = shape(figure, "svg", { viewBox: `0 0 ${TALL} ${TALL}` }));
+    const svg = (this.svg = shape(figure, "svg", { viewBox: `0 0 ${TALL} ${TALL + 8}` }));
     const axes = `M${across(0)},${down(1.25)}V${down(0)}H${across(1.25)}`;
     const ink = { stroke: "currentColor", fill: "none" };
     shape(svg, "path", { d: axes, ...ink });

@@ -1,5 +1,6 @@
 """The two-colour world on a plain page in a real browser: JavaScript computes as Python does."""
 
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -37,7 +38,9 @@ def page():
         complaints = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.emulate_media(reduced_motion="reduce")
-        page.set_content(f"<style>{style}</style><div id='here'></div>")
+        page.set_content(
+            f"<style>:root {{ color-scheme: light dark; }} {style}</style><div id='here'></div>"
+        )
         start = "window.world = { look, whatWeSaw };"
         start += "window.stage = standalone(document.getElementById('here'));"
         page.add_script_tag(content=f"{module}\n{start}", type="module")
@@ -94,7 +97,7 @@ def test_a_drag_moves_a_colour_and_the_picture_follows_before_it_ends(page):
 
 
 def test_everything_works_with_the_keyboard_alone(page):
-    page.evaluate("document.activeElement.blur()")
+    page.get_by_role("button", name="Lamp of one colour").focus()
     seen = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -104,7 +107,7 @@ def test_everything_works_with_the_keyboard_alone(page):
         seen.append(active.split(",")[0])
         if seen[-1] == "foot":
             break
-    assert seen[:4] == ["Lamp of one colour", "Lamp of two colours", "One vector", "Two vectors"]
+    assert seen == ["Lamp of two colours", "One vector", "Two vectors", "shade", "foot"]
     before = page.evaluate("window.stage.state.colours.foot")
     for key in ("ArrowUp", "ArrowUp", "Shift+ArrowLeft"):
         page.keyboard.press(key)
@@ -116,6 +119,13 @@ def test_everything_works_with_the_keyboard_alone(page):
 
 
 def test_it_fits_a_narrow_page_and_is_readable_in_light_and_dark(page):
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        ink, ground = page.locator(".scl-two").evaluate(
+            "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+        )
+        levels = [int(re.findall(r"\d+", colour)[0]) for colour in (ink, ground)]
+        assert (levels[0] > levels[1]) == (scheme == "dark") and abs(np.subtract(*levels)) > 150
     for width in (1280, 800, 420):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
