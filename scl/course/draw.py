@@ -172,7 +172,7 @@ def probability_figure(
     """Show an image with its mask, and maps in 0..1 beside it on one scale named `unit`."""
     pictures = [outlined(enlarge(image), mask), *(grow(m, (SIDE, SIDE)) for m in maps.values())]
     # An empty last panel makes room for the colour bar.
-    figure = panels([*pictures, pictures[0]], [f"{label}; dashed: mask", *maps, ""], side=2.1)
+    figure = panels([*pictures, pictures[0]], [f"{label}; dashed: mask", *maps, ""], side=1.8)
     shown, last = figure.axes[1].images[0], figure.axes[-1]
     box = last.get_position()
     last.remove()

@@ -145,7 +145,7 @@ def two_colours_figure(name: str, view: View) -> Figure:
         f"cosine to {' or '.join(view.vectors)}": heat(view.similarity.numpy()),
         f"best threshold: IoU {view.cut.iou:.3f}": best,
     }
-    figure = Figure(figsize=(9.2, 2.5))
+    figure = Figure(figsize=(8.2, 2.23))
     plane = figure.add_axes((0.055, 0.16, 0.2, 0.736))
     plane.set_title(name, fontsize=9)
     _draw_plane(plane, view)
