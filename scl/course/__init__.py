@@ -14,8 +14,10 @@ __getattr__, __dir__ = offer(
         "explorers.losses": "loss_explorer loss_figure read_stored",
         "measure": "angle best_cut depth_in_object first_probability gradient_maps gradient_norms"
         " guide_supports one_of_each_class own_cosine random_split recall_by_part"
-        " seen_and_unseen share_by_depth",
+        " seen_and_unseen share_by_depth success_median_failure",
         "painter.control": "paint",
+        "twocolours": "ONE_COLOUR TWO_COLOURS TwoColours by_average by_two two_colours"
+        " two_colours_figure what_we_saw",
         "spoil": "fuse_every_way is_lowest lowest_share other_mask spoiled_batch",
     },
 )

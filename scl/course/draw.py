@@ -6,6 +6,7 @@ an outline or a label, so that no picture needs its colours.
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -147,7 +148,7 @@ def found_lost_figure(
     threshold: float = 0.5,
     label: str = "support",
 ) -> Figure:
-    """Show one support as the paper's Figure 4: mask, first prediction, found and lost regions.
+    """Show one support as the paper's Figure 4: first prediction, found and lost regions.
 
     image: H x W x 3 uint8; mask: h x w, shrunk; probability: h x w, of the first support
     prediction (Eq. 3); threshold: 0.5 is the argmax of Eq. 4.
@@ -156,21 +157,22 @@ def found_lost_figure(
     found, lost = (mask == 1) & predicted, (mask == 1) & ~predicted
     share = found.sum() / max((mask == 1).sum(), 1)
     regions = {
-        f"{label}: mask": {TRUTH: mask},
         f"first prediction > {threshold:.2f}": {PREDICTED: predicted},
         f"primary: {100 * share:.0f} % found": {FOUND: found},
         f"auxiliary: {100 * (1 - share):.0f} % lost": {LOST: lost},
     }
-    return panels([overlay(image, r) for r in regions.values()], list(regions), side=2.1)
+    # Beside the dimmed ones the picture as it is, large enough for a thin outline.
+    pictures = [outlined(enlarge(image), mask), *(overlay(image, r) for r in regions.values())]
+    return panels(pictures, [f"{label}; dashed: mask", *regions], side=2.1)
 
 
 def probability_figure(
-    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], unit: str
+    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], unit: str, label: str
 ) -> Figure:
     """Show an image with its mask, and maps in 0..1 beside it on one scale named `unit`."""
-    pictures = [overlay(image, {TRUTH: mask}), *(grow(m, image.shape[:2]) for m in maps.values())]
+    pictures = [outlined(enlarge(image), mask), *(grow(m, (SIDE, SIDE)) for m in maps.values())]
     # An empty last panel makes room for the colour bar.
-    figure = panels([*pictures, pictures[0]], ["truth", *maps, ""], side=2.1)
+    figure = panels([*pictures, pictures[0]], [f"{label}; dashed: mask", *maps, ""], side=1.8)
     shown, last = figure.axes[1].images[0], figure.axes[-1]
     box = last.get_position()
     last.remove()
@@ -323,3 +325,15 @@ def show(figure: Figure, alt: str) -> None:
     from IPython import display
 
     display.display(display.Image(to_bytes(figure, small=True), format="jpeg", alt=alt))
+
+
+def with_still(bundle: Any, figure: Figure, alt: str, text: str) -> tuple[dict, dict]:
+    """Add a still to what a control gives a notebook, for pages without Python or controls.
+
+    bundle: what anywidget's _repr_mimebundle_ returned; alt: what the still shows, in words;
+    text: what stands where no picture can.
+    """
+    shown, told = bundle or ({}, {})
+    still = base64.b64encode(to_bytes(figure, small=True)).decode()
+    more = {"image/jpeg": still, "text/plain": text}
+    return {**shown, **more}, {**told, "image/jpeg": {"alt": alt}}

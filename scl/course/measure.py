@@ -200,6 +200,13 @@ def one_of_each_class(dataset: ToyshopSet, items: Sequence[int], count: int) -> 
     return list(first.values())[:count]
 
 
+def success_median_failure(scores: Sequence[float] | np.ndarray) -> dict[str, int]:
+    """Choose by rule what to show: the places of the 90th, 50th and 10th percentile of scores."""
+    order = np.asarray(scores).argsort(kind="stable")
+    ranks = {"success": 0.9, "median": 0.5, "failure": 0.1}
+    return {name: int(order[round(share * (len(order) - 1))]) for name, share in ranks.items()}
+
+
 def gradient_norms(model: SCL, batch: Episodes) -> dict[str, dict[str, float]]:
     """Measure, {loss: {part of the head: length}}, the gradient that a loss sends to a part."""
     model.train()

@@ -37,7 +37,7 @@ def test_figures_become_files(kind, magic):
     figures = [
         draw.found_lost_figure(image, mask, probability),
         draw.episode_figure([image], [mask], image, mask, "lamp"),
-        draw.probability_figure(image, mask, {"a": probability}, "cosine"),
+        draw.probability_figure(image, mask, {"a": probability}, "cosine", "lamp"),
         draw.curves([{"q": 1.0}, {"q": 0.5}], ["q"]),
         draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU", zero=True),
         draw.bars({"shade": {"found": 90.0}}, "%"),
@@ -51,8 +51,13 @@ def test_the_found_lost_picture_says_what_share_is_found():
     image, mask, _ = scene()
     probability = np.zeros((4, 4))
     probability[1, 1:3] = 0.9
-    titles = [a.get_title() for a in draw.found_lost_figure(image, mask, probability).axes]
+    axes = draw.found_lost_figure(image, mask, probability).axes
+    titles = [a.get_title() for a in axes]
     assert titles[2].startswith("primary: 50 %") and titles[3].startswith("auxiliary: 50 %")
+    plain, size = axes[0].images[0].get_array(), (draw.SIDE, draw.SIDE)
+    inside = draw.grow(mask, size) == 1
+    known = draw.enlarge(image)
+    assert np.array_equal(plain[~inside], known[~inside]), "the picture as it is, not dimmed"
 
 
 def test_the_slider_redraws_as_its_static_twin_does():

@@ -1,5 +1,6 @@
 """What vectors find, against slow versions and cases known by hand."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from scl.course.measure import (
     seen_and_unseen,
     several_cosines,
     share_by_depth,
+    success_median_failure,
 )
 
 
@@ -48,6 +50,15 @@ def test_two_kinds_of_cells_need_two_vectors():
 def test_more_vectors_than_cells_are_no_harm():
     features, mask = torch.rand(3, 2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert several_cosines(features, mask, 5)[0, 0] == pytest.approx(1)
+
+
+def test_what_is_shown_is_chosen_by_rank():
+    scores = np.random.default_rng(0).permutation(101) / 100
+    shown = success_median_failure(scores)
+    assert {name: scores[place] for name, place in shown.items()} == {
+        "success": 0.9, "median": 0.5, "failure": 0.1
+    }  # fmt: skip
+    assert success_median_failure([0.3]) == {"success": 0, "median": 0, "failure": 0}
 
 
 def test_one_of_each_class_keeps_the_order():

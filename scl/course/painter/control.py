@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scl.course.draw import panels, to_bytes
+from scl.course.draw import panels, with_still
 from scl.course.painter.keeping import MaskFile, painted_path
 from scl.course.painter.pixels import put_patch, reduced, to_jpeg, to_runs
 from scl.datasets.photos import read_image
@@ -118,8 +117,6 @@ class Painter(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         """Give a page without Python or controls a still picture in the painter's place."""
-        bundle, told = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        still = base64.b64encode(to_bytes(self.figure(), small=True)).decode()
         words = f"{self.photo.name}, and the mask painted on it: {summary(self._mask)}"
-        text = {"image/jpeg": still, "text/plain": f"Painter of {words}"}
-        return {**bundle, **text}, {**told, "image/jpeg": {"alt": words}}
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return with_still(bundle, self.figure(), words, f"Painter of {words}")
