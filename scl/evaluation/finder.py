@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from scl.datasets.fit import Fit, as_taken
@@ -203,13 +202,12 @@ def _photo(given: Any) -> np.ndarray:
     """Read a photograph [H, W, 3] uint8 from a path, or check an array."""
     if isinstance(given, (str, Path)):
         return read_image(given, remedy=REPLACE)
-    image = np.asarray(given.convert("RGB") if isinstance(given, Image.Image) else given)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f"a photograph of shape {image.shape} and {image.dtype}: expected a path, or an array "
-            "[H, W, 3] of uint8 (0..255); give several photographs as a list"
-        )
-    return image
+    expected = "expected a path, or an array [H, W, 3] of uint8 (0..255); give several as a list"
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"a photograph of kind {type(given).__name__}: {expected}")
+    if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
+        raise ValueError(f"a photograph of shape {given.shape} and {given.dtype}: {expected}")
+    return given
 
 
 def _labels(given: Any) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_one_and_several_given_as_files_arrays_or_anything_that_goes_through_the
         (str(path), str(marks)),
         ([path], [marks]),
         (path, mask),
-        (Image.fromarray(image), mask.astype(np.uint8)),
+        ([image], [mask.astype(np.uint8)]),
         (path, SimpleNamespace(mask=mask.astype(np.uint8))),
     ):
         assert np.array_equal(finder.fit(photos, masks).find(path).mask, once)
@@ -195,7 +195,8 @@ def test_scl_gives_what_it_gives_without_a_finder(fusion):
         (drawn()[0], drawn()[1] * 0, "the mask marks nothing: paint the thing first"),
         (drawn()[0] / 255, drawn()[1], r"shape \(80, 120, 3\) and float64: expected a path"),
         (drawn()[0][..., 0], drawn()[1], r"shape \(80, 120\) and uint8"),
-        (drawn()[0][None], drawn()[1], "give several photographs as a list"),
+        (drawn()[0][None], drawn()[1], "give several as a list"),
+        (Image.fromarray(drawn()[0]), drawn()[1], "a photograph of kind Image: expected a path"),
         (drawn()[0][:0], drawn()[1][:0], r"shape \(0, 120, 3\)"),
     ],
 )

@@ -1,0 +1,119 @@
+"""Pictures of what a finder was shown and what it found, and a folder of one's own photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from scl.course.draw import SIDE, found_lost_figure, heat, mosaic, squared
+from scl.datasets.fit import longest
+from scl.device import device_of, send
+from scl.evaluation.finder import Finder, Found
+from scl.evaluation.overlay import PREDICTED, TRUTH, overlay
+from scl.evaluation.predict import name_outputs, read_query, write_found
+from scl.method.similarity import SimilaritySCL
+from scl.method.words import expect
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
+NOT_PHOTOS = ("-painted", "-mask", "-overlay")  # what painters and this course write beside them
+
+
+def overlap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Compute the IoU of two masks: what both mark, as a share of what either marks."""
+    found, truth = np.asarray(found) == 1, np.asarray(truth) == 1
+    return float((found & truth).sum() / max((found | truth).sum(), 1))
+
+
+# ------------------------------------------------------------------------- pictures
+
+
+def tile(picture: np.ndarray, mask: np.ndarray, colour: str = PREDICTED) -> np.ndarray:
+    """Bring a photograph [H, W, 3], tinted under a mask [H, W], to a mosaic's size, unstretched."""
+    height, width = longest(picture.shape[:2], SIDE)
+    small = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    return squared(overlay(np.asarray(small), {colour: mask}))
+
+
+def shown_figure(finder: Finder, columns: int = 4) -> Figure:
+    """Show the supports with their masks, and how far each can be trusted."""
+    pictures = [tile(image, mask, TRUTH) for image, mask in finder.supports]
+    numbers = zip(*finder.trust, strict=True)
+    titles = [f"support {k}: itself {own:.2f}" for k, (own, _) in enumerate(numbers, 1)]
+    if len(pictures) > 1:
+        scores = finder.trust.scores
+        titles = [f"{title}, others {s:.2f}" for title, s in zip(titles, scores, strict=True)]
+    return mosaic(pictures, titles, max(columns, len(pictures)))
+
+
+def found_figure(
+    photos: Sequence[np.ndarray], found: Sequence[Found], names: Sequence[str], maps: bool = False
+) -> Figure:
+    """Show where the thing was found in photographs; maps: below, the probability of each pixel."""
+    pictures = [tile(photo, f.mask) for photo, f in zip(photos, found, strict=True)]
+    titles = [f"{name}: {f.share:.0%} of it" for name, f in zip(names, found, strict=True)]
+    if maps:
+        pictures += [heat(squared(f.probability, 0)) for f in found]
+        titles += [f"presence {f.presence:.2f}" for f in found]
+        return mosaic(pictures, titles, len(found))
+    return mosaic(pictures, titles, min(4, len(found)))
+
+
+def first_look(finder: Finder, place: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Look for a support in itself, by its average alone (Eq. 3): mask and probability, [h, w]."""
+    model = expect(SimilaritySCL, finder.model)
+    image, mask = finder.framing.to_network(*finder.supports[place])
+    device = device_of(model)
+    with torch.inference_mode():
+        cells = model.encode(send(image[None], device)).mid
+        cover = model.cover(cells, send(mask[None], device))
+        first = expect(Tensor, model.guide(cells, cover).first)
+    return (cover[0] > 0.5).cpu().numpy(), first[0].sigmoid().cpu().numpy()
+
+
+def first_look_figure(finder: Finder, place: int = 0, label: str = "support") -> Figure:
+    """Show what of a support its own average finds again, and what it loses."""
+    mask, probability = first_look(finder, place)
+    image = finder.supports[place].image
+    height, width = longest(image.shape[:2], 2 * SIDE)
+    small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    cells = squared(mask, 0), squared(probability, 0)
+    return found_lost_figure(squared(small), *cells, label=label)
+
+
+# ------------------------------------------------------------------------- own photographs
+
+
+def photographs(folder: str | Path) -> list[Path]:
+    """List the photographs in a folder by name; masks and overlays beside them are left out."""
+    found = [
+        path
+        for path in sorted(Path(folder).glob("[!.]*"))
+        if path.suffix.lower() in ENDINGS and not path.stem.endswith(NOT_PHOTOS)
+    ]
+    if len(found) < 2:
+        raise ValueError(
+            f"{folder} holds {len(found)} photographs (JPEG, PNG or WebP): expected two or more, "
+            "one to paint on and others to search"
+        )
+    return found
+
+
+def export(photos: Sequence[Path], found: Sequence[Found], beside: str | Path) -> list[Path]:
+    """Write a mask and an overlay of each photograph to a new folder: found, or found-2, ...
+
+    beside: the folder in which the new one is made. Returns the files, photograph by photograph.
+    """
+    names = (Path(beside) / ("found" if n == 1 else f"found-{n}") for n in count(1))
+    out = next(name for name in names if not name.exists())
+    files = list[Path]()
+    for (photo, targets), one in zip(name_outputs(photos, out).items(), found, strict=True):
+        write_found(read_query(photo), one.mask, *targets)
+        files += targets
+    return files
