@@ -12,6 +12,7 @@ from scl.datasets.registry import names, overview, resolve
 HEADS = ("canet", "pfenet")
 DEVICE = "auto, cpu or cuda"
 ROOT = "folder of the data set"
+KEPT = "folder of the features that are kept between calls (default: a cache of the user)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     _bench_options(command("bench", "bench", "measure what a device does with the package"))
     flops = command("flops", "study", "count the arithmetic of one episode at full size")
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
+    _side_options(command("side", "study", "train rows on photographs side by side, score them"))
+    general = command("general", "study", "train the general model on photographs and toys")
+    general.add_argument("--root", required=True, help="folder of PASCAL VOC 2012")
+    general.add_argument("--out", type=Path, help="folder of the model (default: the package's)")
+    general.add_argument("--kept", type=Path, help=KEPT)
     _table_options(command("table", "study", "print the stored tables"))
     _data_commands(commands.add_parser("data", help="fetch or verify the published benchmarks"))
     scored = "score a checkpoint as the paper does; can go on"
@@ -73,6 +79,18 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     add("--list", action="store_true", help="print the command of each missing one, run nothing")
     add("--all", action="store_true", help="run every missing experiment")
     add("--jobs", type=int, default=2, help="processes of one thread (with --all)")
+    add("--results", type=Path, help="default: the results folder of the course")
+
+
+def _side_options(side: argparse.ArgumentParser) -> None:
+    add = side.add_argument
+    add("--data", default="pascal", choices=("pascal", "toyshop"))
+    add("--root", help="folder of PASCAL VOC 2012, or of its validation part")
+    add("--fold", type=int, nargs="+", default=[0, 1, 2, 3])
+    add("--seed", type=int, nargs="+", default=[0])
+    add("--row", nargs="+", help="default: all")
+    add("--list", action="store_true", help="print the command of each missing run, run nothing")
+    add("--kept", type=Path, help=KEPT)
     add("--results", type=Path, help="default: the results folder of the course")
 
 
@@ -158,19 +176,28 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _predict_options(predict: argparse.ArgumentParser) -> None:
-    add, pair = predict.add_argument, "a photograph and its mask, white on black; repeat for more"
+    add, pair = predict.add_argument, "a photograph and its mask, of any kind; repeat for more"
     add("--support", action="append", required=True, metavar="IMAGE:MASK", help=pair)
-    add("--query", nargs="+", type=Path, required=True, help="photographs to find the object in")
-    add("--out", type=Path, required=True, help="folder for a mask and an overlay of each")
-    add("--overwrite", action="store_true")
-    _model_options(predict)
+    found_in = "photographs to find the object in: files, folders, or quoted patterns ('*.jpg')"
+    add("--query", nargs="+", type=Path, required=True, help=found_in)
+    add("--out", type=Path, required=True, help="folder for a mask and an overlay of each, a CSV")
+    add("--overwrite", action="store_true", help="replace what an earlier predict wrote")
+    named = "which value, colour or name is the object, where a mask holds several"
+    add("--mask-label", metavar="VALUE_OR_NAME", help=named)
+    add("--invert", action="store_true", help="the object is what the masks leave out")
+    chances = "write the chance of the object at each pixel, too (grey PNG, 16 bits)"
+    add("--probabilities", action="store_true", help=chances)
+    _model_options(predict, "general")
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every use of a checkpoint needs."""
+def _model_options(parser: argparse.ArgumentParser, usual: str | None = None) -> None:
+    """Add what every use of a checkpoint needs; usual: the one that is taken without a word."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="ours, or one of the released code")
-    add("--resize", choices=("exact", "released", "native"), help="see scl.datasets.fit.Fit")
+    kinds = "a file, ours or of the released code; general, cosine, or a head's name in data/heads"
+    kinds += f" (default: {usual})" if usual else ""
+    named = None if usual is None else Path(usual)
+    add("--checkpoint", type=Path, default=named, required=usual is None, help=kinds)
+    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit.Fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     known = "of several supports (default: as its recipe says, if that is known, or cross)"
     add("--fusion", choices=("cross", "average", "vectors"), help=known)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from scl.datasets.files import Transform, read_names
 from scl.datasets.folder import ClassFolder
 from scl.datasets.items import check_split
+from scl.datasets.photos import read_published
 
 # What a list of a split is called: plainly, or as the repositories that use FSS-1000 call it.
 LISTS = {
@@ -84,3 +87,7 @@ class FSS1000(ClassFolder):
                 f"but {lists[split]} lists it: unpack the archive again, or correct the list"
             )
         super().__init__(folder, classes, shots, transform)
+
+    def read(self, path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Read a pair as published: a mask pixel above 127 is the object."""
+        return read_published(path, mask_path)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scl.datasets.files import optional, reading
 from scl.method.vectors import IGNORE
@@ -19,29 +22,83 @@ TURNED = range(2, 9)  # its values that ask for turning or mirroring
 COMPRESSED, HEADER = 15, 128  # of MATLAB's format: the type of an element, the bytes before it
 
 
+@contextmanager
+def opened(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
+    """Open a picture of a sensible size; no file (a pipe, say) is refused."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of an attack at half the size from which on it refuses.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=formats)
+            if image.format == "PNG":  # decoding alone skips the checksums of the pixels
+                with image:
+                    image.verify()
+                image = Image.open(path, formats=("PNG",))
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ValueError(f"it has more than {most:g} million pixels; make it smaller") from None
+    except UnidentifiedImageError:
+        heic = path.suffix.lower() in (".heic", ".heif")
+        kind = (
+            "HEIC, which is not read here: export it as JPEG"
+            if heic
+            else "of no known format, or broken"
+        )
+        raise ValueError(f"it is {kind}") from None
+    with image:
+        yield image
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a picture lies: its size (width, height) as stored, and the turn that EXIF asks for."""
+
+    size: tuple[int, int]
+    turn: int = 1
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Give the size (width, height) that it has when it is shown as EXIF says."""
+        return self.size[::-1] if self.turn >= 5 else self.size
+
+    def undecided(self, mask: Frame) -> bool:
+        """Say whether a mask of another turn has the size of this picture as stored and as seen."""
+        return self.turn != mask.turn and self.size == mask.size and self.seen == mask.seen
+
+
+def frame_of(image: Image.Image) -> Frame:
+    """Look at how an opened picture, whose pixels are not read yet, lies."""
+    turn = image.getexif().get(ORIENTATION, 1)
+    turn = turn if turn in TURNED else 1
+    stored = image.size
+    if image.format == "TIFF" and turn >= 5:  # Pillow turns these itself
+        stored = stored[::-1]
+    return Frame(stored, turn)
+
+
 def open_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Read a photograph, H x W x 3 uint8, lying as its mask does, whose `size` is (width, height).
 
     EXIF may ask for a stored picture to be turned, and a mask may have been painted on either. The
     sizes decide which; where they cannot (a square, a half turn) the picture is refused.
     """
-    with reading(path, "a picture"):
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            tag = image.getexif().get(ORIENTATION, 1)
-            upright = image.size[::-1] if tag in TURNED and tag >= 5 else image.size
-            if size not in (image.size, upright):
-                raise ValueError(
-                    f"{path} is {image.size[0]} x {image.size[1]} and its mask {size[0]} x "
-                    f"{size[1]} pixels: expected one size; restore both from their archives"
-                )
-            if tag in TURNED and image.size == upright:
-                raise ValueError(
-                    f"{path} says in EXIF that it is to be turned (orientation {tag}), and its "
-                    "size does not tell whether its mask is: turn it as the mask lies, and save "
-                    "it without that tag"
-                )
-            turned = image if size == image.size else ImageOps.exif_transpose(image)
-            return np.array(turned.convert("RGB"))
+    with reading(path, "a picture"), opened(path, ("JPEG", "PNG")) as image:
+        frame = frame_of(image)
+        if size not in (frame.size, frame.seen):
+            raise ValueError(
+                f"{path} is {image.size[0]} x {image.size[1]} and its mask {size[0]} x "
+                f"{size[1]} pixels: expected one size; restore both from their archives"
+            )
+        if frame.undecided(Frame(size)):
+            raise ValueError(
+                f"{path} says in EXIF that it is to be turned (orientation {frame.turn}), and its "
+                "size does not tell whether its mask is: turn it as the mask lies, and save "
+                "it without that tag"
+            )
+        turned = image if size == frame.size else ImageOps.exif_transpose(image)
+        return np.array(turned.convert("RGB"))
 
 
 def intact_png(path: Path) -> bytes:

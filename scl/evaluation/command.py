@@ -14,12 +14,13 @@ from scl.device import torchrun
 from scl.evaluation import predict as photographs
 from scl.evaluation import protocol
 from scl.evaluation.episode_list import EpisodeLists, read_episodes, read_walk, write_episodes
+from scl.evaluation.named import is_named, notes_named, open_named
 from scl.evaluation.record import in_percent
 from scl.evaluation.walk import Walk
+from scl.method.contracts import Method as Learned
 from scl.method.episode import Dataset
 from scl.method.records import Fusion
-from scl.method.scl import SCL
-from scl.models.checkpoint import open_model, random_backbone, training_notes
+from scl.models.checkpoint import random_backbone
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -41,20 +42,34 @@ def predict(options: argparse.Namespace) -> int:
     """Find an object in photographs; the status says whether all of them could be read."""
     supports = [photographs.split_pair(text) for text in options.support]
     asked = _fit(options), _fusion(options), options.overwrite, options.device
+    queries = photographs.expand(options.query)
     model = _opened(options.checkpoint)
     try:
-        done = photographs.predict_files(model, supports, options.query, options.out, *asked)
+        done = photographs.predict_files(
+            model,
+            supports,
+            queries,
+            options.out,
+            *asked,
+            label=options.mask_label,
+            invert=options.invert,
+            probabilities=options.probabilities,
+            least=notes_named(options.checkpoint).get("least_presence", 0.0),
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; what is done is in {options.out}") from None
     print(photographs.describe(done, supports))
+    for warning in photographs.large_masks(done, supports):
+        print(f"scl: warning: {warning}", file=sys.stderr)
     for error in done.failed.values():
         print(f"scl: left out: {error}", file=sys.stderr)
     return 1 if done.failed else 0
 
 
-def _opened(checkpoint: Path) -> SCL:
+def _opened(checkpoint: Path) -> Learned:
     """Open the model; say so if its backbone never learned to see."""
-    model, name = open_model(checkpoint), random_backbone(checkpoint)
+    model = open_named(checkpoint)
+    name = None if is_named(checkpoint) else random_backbone(checkpoint)
     if name:
         print(
             f"scl: warning: the backbone of {checkpoint} ({name}) has random weights: its scores "
@@ -100,7 +115,7 @@ def _plan(
     asked = {"episodes": options.episodes, "seeds": seeds, "shots": options.shots}
     plan: dict[str, Any] = known | {k: value for k, value in asked.items() if value is not None}
     plan |= {"fusion": _fusion(options), "fit": fit, "precision": options.precision}
-    reading = training_notes(options.checkpoint).get("as")
+    reading = notes_named(options.checkpoint).get("as")
     config = protocol.ProtocolConfig(**plan, walk=walk, reading=reading)
     if options.write_episodes:
         episodes = protocol.draw_episodes(dataset, config)
@@ -116,20 +131,20 @@ def _walk(options: argparse.Namespace) -> Walk:
             f"--walk {options.walk}: {options.episodes_file} lists episodes of the walk {listed}; "
             "leave one of them out"
         )
-    known = listed or options.walk or training_notes(options.checkpoint).get("walk")
+    known = listed or options.walk or notes_named(options.checkpoint).get("walk")
     return known or "uniform"
 
 
 def _fusion(options: argparse.Namespace) -> Fusion:
     """Decide how several supports become one answer: as asked for, else as its recipe says."""
-    return options.fusion or training_notes(options.checkpoint).get("fusion") or "cross"
+    return options.fusion or notes_named(options.checkpoint).get("fusion") or "cross"
 
 
 def _fit(options: argparse.Namespace) -> Fit:
     """Decide how images are brought to the network: as asked for, else as the model was trained."""
     # Toyshop's scenes have no size of their own and are composed at the network's.
     composed = find(options.data).composed if "data" in options else None
-    known = training_notes(options.checkpoint)
+    known = notes_named(options.checkpoint)
     side = options.side or known.get("side") or composed or 473
     method: Method = options.resize or ("native" if composed else known.get("resize") or "exact")
     return Fit(side, method)

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scl.datasets.fit import Fit, shrink
+from scl.datasets.fit import Fit
+from scl.datasets.folder import photographs
+from scl.datasets.masks import LARGE, ReadMask
 from scl.datasets.photos import read_image, read_pair
 from scl.device import pick_device
-from scl.evaluation.overlay import PREDICTED, overlay
-from scl.evaluation.protocol import ProtocolConfig, find, ready, show
-from scl.files import write_atomically
+from scl.evaluation.outputs import (
+    TABLE,
+    Names,
+    chance_file,
+    check_outputs,
+    mask_file,
+    name_outputs,
+    name_supports,
+    table_file,
+    view_file,
+    written_here,
+)
+from scl.evaluation.overlay import TRUTH
+from scl.evaluation.protocol import ProtocolConfig, ready, show
+from scl.evaluation.trust import find_scores, own_ious, presence
+from scl.files import write_atomically, write_together
 from scl.method.contracts import Method
+from scl.method.losses import likelier
 from scl.method.records import Fusion, Support
 
-LARGEST_OVERLAY = 1600  # pixels of its longer side: a view, not a measurement
 REPLACE = "replace it, or leave it out"
 
 # When a support counts as out of place: see odd_one_out.
@@ -46,6 +60,29 @@ def split_pair(text: str) -> tuple[Path, Path]:
     raise ValueError(f"{text!r}: {found}; expected IMAGE:MASK, such as mug.jpg:mug-mask.png")
 
 
+def expand(queries: Sequence[Path]) -> list[Path]:
+    """List the photographs that are asked for: files, patterns such as *.jpg, and whole folders.
+
+    Of a pattern or a folder, what predict itself wrote is left out, and of a folder the masks
+    beside its photographs.
+    """
+    found = []
+    for query in queries:
+        if query.is_dir():
+            some = photographs(query)
+        elif not query.exists() and any(letter in str(query) for letter in "*?["):
+            some = [Path(name) for name in sorted(glob(str(query), recursive=True))]
+            some = [path for path in some if path.is_file()]
+        else:
+            found.append(query)
+            continue
+        some = [path for path in some if not written_here(path)]
+        if not some:
+            raise ValueError(f"{query} holds no photograph: expected some, in JPEG or PNG")
+        found += some
+    return found
+
+
 # ---------------------------------------------------------------------- one object
 
 
@@ -53,21 +90,29 @@ def read_query(path: Path) -> np.ndarray:
     """Read a photograph, upright as its camera says, H x W x 3 uint8."""
     if not path.exists():
         raise ValueError(f"{path} is missing: expected a picture")
-    return read_image(path, "RGB", REPLACE)
+    return read_image(path, REPLACE)
 
 
-def read_support(image: Path, mask: Path, fit: Fit) -> tuple[Tensor, Tensor]:
-    """Read a photograph and the mask painted on it (white is the object), at network size."""
-    return fit.to_network(*read_pair(image, mask, REPLACE))
+def read_support(
+    image: Path, mask: Path, fit: Fit, label: str | None = None, invert: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Read a photograph and its mask, at network size."""
+    pixels, read = read_pair(image, mask, REPLACE, label, invert)
+    return fit.to_network(pixels, read.mask)
 
 
 def find_object(
-    model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
-) -> np.ndarray:
-    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false."""
-    query, (height, width, _) = config.fit.to_network(image)[0], image.shape
-    (found,) = find(model, support, query[None], [(height, width)], config)
-    return found.bool().cpu().numpy()
+    model: Method, support: Support, image: np.ndarray, config: ProtocolConfig, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false, and chances.
+
+    The chances [H, W] are the softmax of the scores, 0..1. least: the presence below which the
+    object is said not to be there.
+    """
+    scores = find_scores(model, support, image, config)
+    chance = scores.softmax(dim=0)[1].cpu().numpy()
+    found = likelier(scores).bool().cpu().numpy()
+    return found & (presence(chance) >= least), chance
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
@@ -94,12 +139,13 @@ def odd_one_out(mutual: Tensor) -> int | None:
 
 
 class Predicted(NamedTuple):
-    """One query: the files written, and the object's share of its pixels, 0..1."""
+    """One query: the files written, the object's share of its pixels and its presence, 0..1."""
 
     query: Path
     mask: Path
     overlay: Path
     share: float
+    presence: float
 
 
 @dataclass
@@ -107,11 +153,15 @@ class Predictions:
     """What predict_files did.
 
     scores: confidence of each support (U of Eq. 16, 0..1; 1 for a single one); odd: see
-    odd_one_out; done: query by query; failed: query to what was wrong, in words that name it.
+    odd_one_out; own: IOU of each support as it is found under its own mask; read: how the masks
+    of the supports were read; done: query by query; failed: query to what was wrong, in words that
+    name it.
     """
 
     scores: list[float]
     odd: int | None
+    own: list[float] = field(default_factory=list)
+    read: list[ReadMask] = field(default_factory=list)
     done: list[Predicted] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
 
@@ -126,92 +176,109 @@ def predict_files(
     overwrite: bool = False,
     device: str | torch.device = "auto",
     progress: bool = True,
+    label: str | None = None,
+    invert: bool = False,
+    probabilities: bool = False,
+    least: float = 0.0,
 ) -> Predictions:
     """Find the object of the supports in every query; write a mask and an overlay of each.
 
-    A mask is a PNG of the query's own upright size, white (255) on black; the overlay beside it
-    is to look at. Nothing is overwritten unless asked for, and never a photograph that was read.
-    A query that cannot be read is reported and the others are done.
+    A mask is a PNG of the query's own upright size, white (255) on black; the overlay beside it is
+    to look at, as is that of each support, which shows how its mask was read. Shares and scores go
+    into a CSV. Nothing is overwritten unless asked for, and then only what was written here. A
+    query that cannot be read is reported and the others are done. label, invert: how the masks are
+    read, see scl.datasets.masks; probabilities: write the chance of the object, too; least: the
+    presence (scl.evaluation.trust) below which a mask is left empty.
     """
     fit, targets = fit or Fit(), name_outputs(queries, out)
-    inputs = [path for pair in supports for path in pair] + list(targets)
-    _check_outputs([path for pair in targets.values() for path in pair], inputs, overwrite)
+    views = name_supports([image for image, _ in supports], out)
+    written = [*views, out / TABLE]
+    written += [path for names in targets.values() for path in names[: 3 if probabilities else 2]]
+    check_outputs(written, [path for pair in supports for path in pair] + list(targets), overwrite)
     config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit, precision="auto")
-    shown = [read_support(image, mask, fit) for image, mask in supports]
-    ready(model, pick_device(device))
-    images, masks = zip(*shown, strict=True)
-    support = show(model, images, masks)
+    shown = [read_pair(image, mask, REPLACE, label, invert) for image, mask in supports]
+    with room_for(fit):
+        ready(model, pick_device(device))
+        taken = [fit.to_network(image, read.mask) for image, read in shown]
+        support = show(model, [image for image, _ in taken], [mask for _, mask in taken])
     made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
-    bar = tqdm(targets.items(), desc="queries", disable=not progress)
-    for query, (mask, view) in bar:
+    made.read = [read for _, read in shown]
+    with room_for(fit):
+        made.own = own_ious(model, support, taken, config)
+    drawn = [view_file(image, read.mask, TRUTH) for image, read in shown]
+    write_together(dict(zip(views, drawn, strict=True)))
+    for query, names in tqdm(targets.items(), desc="queries", disable=not progress):
         try:
             image = read_query(query)
-            found = find_object(model, support, image, config)
-            write_found(image, found, mask, view)
-            made.done.append(Predicted(query, mask, view, float(found.mean())))
+            with room_for(fit):
+                found, chance = find_object(model, support, image, config, least)
+            write_found(image, found, names, chance if probabilities else None)
+            there = presence(chance)
+            share = float(found.mean())
+            made.done.append(Predicted(query, names.mask, names.view, share, there))
         except (ValueError, OSError) as error:
             named = "" if str(query) in str(error) else f"{query}: "
             made.failed[query] = f"{named}{error}"
+    write_atomically(out / TABLE, table_file(_rows(made), len(supports)))
     return made
 
 
-def name_outputs(queries: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Name a mask and an overlay in `out` after each query, which counts once.
-
-    Queries of one name are told apart by their folders, or else by their endings.
-    """
-    given = {Path(os.path.abspath(query)): Path(query) for query in queries}
-    stems = {path: path.stem for path in given}
-    for depth in range(2, max((len(path.parts) for path in given), default=0)):
-        for path in _clashing(stems):
-            stems[path] = "-".join((*path.parts[-depth:-1], path.stem))
-    for path in _clashing(stems):
-        stems[path] += path.suffix.replace(".", "-")
-    while clashing := _clashing(stems):
-        stems |= {path: f"{stems[path]}-{number}" for number, path in enumerate(clashing, 1)}
-    return {
-        given[path]: (out / f"{stem}-mask.png", out / f"{stem}-overlay.jpg")
-        for path, stem in stems.items()
-    }
+@contextmanager
+def room_for(fit: Fit) -> Iterator[None]:
+    """Say what to do where the memory does not hold a picture at the network's size."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = ("out of memory", "can't allocate", "not enough memory")
+        if not isinstance(error, MemoryError) and not any(w in str(error).lower() for w in full):
+            raise
+        raise ValueError(
+            f"out of memory: pass --side with fewer pixels than {fit.side}, or other photographs"
+        ) from None
 
 
-def _clashing(stems: Mapping[Path, str]) -> list[Path]:
-    """Find the paths whose names would meet; some file systems do not tell A from a."""
-    count = Counter(stem.casefold() for stem in stems.values())
-    return [path for path, stem in stems.items() if count[stem.casefold()] > 1]
+def write_found(
+    image: np.ndarray, found: np.ndarray, names: Names, chance: np.ndarray | None = None
+) -> None:
+    """Write a mask [H, W], its view on the image [H, W, 3] uint8, and its chances: all, or none."""
+    files = {names.mask: mask_file(found), names.view: view_file(image, found)}
+    write_together(files if chance is None else files | {names.chance: chance_file(chance)})
 
 
-def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
-    """Raise where a file would be overwritten that should not."""
-    read = {os.path.realpath(path) for path in inputs}
-    for path in outputs:
-        if os.path.realpath(path) in read:
-            raise ValueError(f"{path} is read here, and would be overwritten: choose another --out")
-    there = [path for path in outputs if path.exists()]
-    if there and not overwrite:
-        more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise ValueError(f"{there[0]}{more} exists: pass --overwrite, or choose another --out")
-
-
-def write_found(image: np.ndarray, found: np.ndarray, mask: Path, view: Path) -> None:
-    """Write a mask [H, W], black and white, and an overlay on its image [H, W, 3] uint8."""
-    picture = Image.fromarray(found.astype(np.uint8) * 255)
-    write_atomically(mask, lambda path: picture.save(path, "PNG"))
-    small, region = shrink(image, found.astype(np.uint8), LARGEST_OVERLAY)
-    tinted = Image.fromarray(overlay(small, {PREDICTED: region}))
-    write_atomically(view, lambda path: tinted.save(path, "JPEG", quality=88))
+def _rows(made: Predictions) -> list[list[object]]:
+    """List queries for the table; one that was left out has no share, but says why."""
+    trust = [f"{value:.4f}" for value in (*made.own, *made.scores)]
+    done: list[list[object]] = [
+        [str(p.query), f"{p.share:.6f}", f"{p.presence:.4f}", str(p.mask), "", *trust]
+        for p in made.done
+    ]
+    return done + [[str(q), "", "", "", why, *trust] for q, why in made.failed.items()]
 
 
 def describe(made: Predictions, supports: Sequence[tuple[Path, Path]]) -> str:
-    """Say what was written and how far the supports agree, for people."""
-    lines = []
+    """Say how masks were read, what was written and how far the supports agree, for people."""
+    names = [str(image) for image, _ in supports]
+    lines = [
+        f"{mask}: covers {100 * read.share:.1f} % of {image} (read as {read.how})"
+        for (image, mask), read in zip(supports, made.read, strict=True)
+    ]
     if len(supports) > 1:
         lines.append("confidence of the supports (Eq. 16), 0 to 1:")
-        names = [str(image) for image, _ in supports]
         lines += [f"  {s:.2f}  {name}" for s, name in zip(made.scores, names, strict=True)]
         if made.odd is not None:
             lines.append(f"{names[made.odd]} fits none of the others: look at its mask")
-    for query, mask, _, share in made.done:
+    for query, mask, _, share, there in made.done:
         found = f"{100 * share:.1f} % of it is the object" if share else "nothing found"
+        found += f" (presence {there:.2f})"
         lines.append(f"{query}: {found}, {mask}")
     return "\n".join(lines)
+
+
+def large_masks(made: Predictions, supports: Sequence[tuple[Path, Path]]) -> list[str]:
+    """Warn of masks that cover more than two thirds of their pictures."""
+    return [
+        f"{mask} covers {100 * read.share:.0f} % of {image}: look at its view, and pass --invert "
+        "if the object is what it leaves out"
+        for (image, mask), read in zip(supports, made.read, strict=True)
+        if read.share > LARGE
+    ]

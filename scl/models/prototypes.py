@@ -29,6 +29,7 @@ from scl.method.similarity import (
 from scl.method.vectors import masked_gap, shrink_mask
 
 Rule = Literal["cosine", "two-sided", "self-support", "k-means", "em"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 DEEP = slice(3, 5)  # the stages that are compared: 112 and 192 channels of EfficientNet-Lite0
 
 
@@ -44,8 +45,8 @@ class Prototypes(Method):
 
     def __init__(self, backbone: Staged, rule: Rule, threshold: float = 0.0, sharpness: float = 10):
         super().__init__()
-        if rule not in get_args(Rule):
-            raise ValueError(f"rule={rule!r}: expected one of {get_args(Rule)}")
+        if rule not in RULES:
+            raise ValueError(f"rule={rule!r}: expected one of {RULES}")
         self.backbone, self.rule = backbone, rule
         self.threshold, self.sharpness = threshold, sharpness
         self.widths = tuple(backbone.widths)

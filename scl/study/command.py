@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scl.files import write_text
+from scl.files import kept_folder, write_text
 from scl.study.compute import compute, compute_all
 from scl.study.costs import write_record
 from scl.study.grid import HEADS, RESULTS, Experiment, grid, missing
@@ -53,6 +53,36 @@ def table(options: argparse.Namespace) -> None:
         write_text(options.fill, fill(options.fill.read_text(encoding="utf-8"), results))
     else:
         print(every_table(options.head, results))
+
+
+def side(options: argparse.Namespace) -> None:
+    """Train and score the rows that are missing, or list the runs that have such rows."""
+    from scl.study import side_by_side as rows  # here, for it brings the backbones
+
+    results, wanted = options.results or RESULTS, options.row or rows.ROWS
+    unknown = sorted(set(wanted) - set(rows.ROWS))
+    if unknown:
+        raise ValueError(f"--row {unknown[0]}: expected one of {', '.join(rows.ROWS)}")
+    for seed in options.seed:
+        for fold in options.fold:
+            asked = options.data, fold, seed
+            if options.list and rows.missing(*asked, results, wanted):
+                root = f" --root {options.root}" if options.root else ""
+                print(f"python -m scl side --data {asked[0]}{root} --fold {fold} --seed {seed}")
+            elif not options.list:
+                kept = options.kept or kept_folder()
+                for path in rows.run(
+                    *asked, rows.SideBudget(), options.root, kept, results, wanted
+                ):
+                    print(path, flush=True)
+
+
+def general(options: argparse.Namespace) -> None:
+    """Train the general model, and write it with its record."""
+    from scl.models.general import FOLDER
+    from scl.study.general import make
+
+    print(make(options.root, options.kept or kept_folder(), options.out or FOLDER))
 
 
 def flops(options: argparse.Namespace) -> None:

@@ -156,12 +156,12 @@ def score(
     bank, novel = made.tests["novel"], made.split.novel
     one = _episodes(bank, 1, budget.one_shot, novel, experiment.seed)
     five = _episodes(bank, 5, budget.five_shot, novel, experiment.seed)
-    scores = {"1": _summary(evaluate(model, bank, one)["cross"])}
+    scores = {"1": summary(evaluate(model, bank, one)["cross"])}
     for name in SWAPS if experiment.variant in CORE else ():
-        scores[f"1 {name}"] = _summary(evaluate(model, bank, one, swap=name)["cross"])
+        scores[f"1 {name}"] = summary(evaluate(model, bank, one, swap=name)["cross"])
     for name, wrong in (("5", 0), ("5-wrong", 1)) if experiment.variant in FIVE_SHOT else ():
         for fusion, result in evaluate(model, bank, five, FUSIONS, wrong).items():
-            scores[f"{name} {fusion}"] = _summary(result)
+            scores[f"{name} {fusion}"] = summary(result)
     if heads is not None and is_shipped(experiment):
         notes["sha256"] = save_weights(model.head, heads / f"{experiment.name}.safetensors")
     return {**notes, "novel": [bank.dataset.classes[i] for i in novel], "scores": scores}
@@ -214,7 +214,7 @@ def loss_curve(history: Sequence[dict[str, float]], points: int = 25) -> list[di
     ]
 
 
-def _summary(result: Result) -> dict:
+def summary(result: Result) -> dict:
     """mIoU, FB-IoU, IoU per class, and [class, intersection, union] of every episode."""
     rows = np.column_stack([result.labels, result.counts[:, :2]])
     return {

@@ -26,13 +26,13 @@ from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
 from scl.models.checkpoint import save_weights
 from scl.models.general import FOLDER
 from scl.models.prototypes import Prototypes
-from scl.study.real import drawn_batches, learn
+from scl.study.side_by_side import drawn_batches, learn
 from scl.toyshop import CLASSES, Atlas
 from scl.training.trainer import TrainConfig
 
 SIDE = 256
 CONFIG = SimilarityConfig()
-PLAN = TrainConfig(steps=800, batch=16, lr=3e-3, precision="bfloat16")
+PLAN = TrainConfig(steps=600, batch=16, lr=3e-3)
 TOYS, ABSENT = 6, 0.12  # of the episodes of a batch: how many of toys, and whose query shows none
 
 

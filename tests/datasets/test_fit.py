@@ -8,7 +8,7 @@ from PIL import Image
 from scl.datasets.fit import Fit, Letterbox, as_taken, shrink
 from scl.datasets.folder import ClassFolder, FolderDataset
 from scl.datasets.photos import read_photo
-from scl.evaluation import predict
+from scl.evaluation import outputs
 from scl.evaluation.predict import read_support
 from scl.evaluation.protocol import read_episode
 from scl.method.episode import EpisodeIndex
@@ -194,9 +194,9 @@ def test_every_caller_brings_an_image_and_its_mask_to_the_same_pixels(tmp_path, 
         assert np.array_equal(known[:height, :width], labels[:height, :width])
     assert not black[height:].any() and np.array_equal(marks, labels)
     seen = []
-    monkeypatch.setattr(predict, "LARGEST_OVERLAY", 64)
-    monkeypatch.setattr(predict, "overlay", lambda small, regions: seen.append(small) or small)
-    predict.write_found(image, mask == 1, tmp_path / "m.png", tmp_path / "v.jpg")
+    monkeypatch.setattr(outputs, "LARGEST_OVERLAY", 64)
+    monkeypatch.setattr(outputs, "overlay", lambda small, regions: seen.append(small) or small)
+    outputs.view_file(image, mask == 1)
     assert np.array_equal(seen[0], levels[:height, :width])
 
 

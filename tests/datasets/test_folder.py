@@ -1,5 +1,6 @@
 """Toyshop as a data set, and folders of photographs with everything that can be wrong in them."""
 
+import json
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scl.datasets.folder import FolderDataset
+from scl.datasets.folder import FolderDataset, open_folder
 from scl.datasets.folds import split_classes
 from scl.datasets.photos import read_photo
 from scl.datasets.toyshop import ToyshopSet
@@ -146,3 +147,117 @@ def test_photographs_make_episodes():
     for index in EpisodeSampler(data, 2, split.novel).fixed(5, 0):
         image, mask = data[index.query]
         assert image.shape == (128, 128, 3) and (mask == 1).any()
+
+
+# ------------------------------------------------------------------ layouts and names
+
+
+def pair(image: Path, mask: Path, seed: int = 0, value: int = 255):
+    """A photograph of its own and a mask, in the formats that their names say."""
+    for path in (image, mask):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (30, 40, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(image)
+    marks = Image.new("L", (40, 30), 0)
+    marks.paste(value, (10, 5, 30, 25))
+    marks.save(mask)
+
+
+LAYOUTS = {
+    "beside": ["cup/{}.jpg", "cup/{}.png"],
+    "upper": ["cup/{}.JPG", "cup/{}.PNG"],
+    "marked": ["cup/{}.jpg", "cup/{}_mask.png"],
+    "dashed": ["cup/{}.jpeg", "cup/{}-mask.png"],
+    "marked upper": ["cup/{}.PNG", "cup/{}_MASK.png"],
+    "png photographs": ["cup/{}.png", "cup/{}_mask.png"],
+    "webp": ["cup/{}.webp", "cup/{}.png"],
+    "bmp": ["cup/{}.bmp", "cup/{}_mask.bmp"],
+    "twins in a class": ["cup/images/{}.jpg", "cup/masks/{}.png"],
+    "twins of png": ["cup/images/{}.png", "cup/masks/{}.png"],
+    "twins around classes": ["images/cup/{}.jpg", "masks/cup/{}.png"],
+    "twins, upper and marked": ["Images/cup/{}.jpg", "Masks/cup/{}_mask.png"],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_photographs_and_masks_lie_as_people_lay_them(tmp_path, layout):
+    image, mask = LAYOUTS[layout]
+    for place in range(2):
+        pair(tmp_path / image.format(place), tmp_path / mask.format(place), place)
+    for left in (".DS_Store", "Thumbs.db", "__MACOSX/._cup", ".git/config", "notes.txt"):
+        (tmp_path / left).parent.mkdir(exist_ok=True)
+        (tmp_path / left).write_bytes(b"\0")
+        beside = (tmp_path / image).parent / f"._{Path(left).name}.jpg"
+        beside.write_bytes(b"\0")
+    data = FolderDataset(tmp_path, size=40)
+    assert data.classes == ("cup",) and len(data) == 2
+    assert all((data[i][1] == 1).sum() == 400 for i in range(2))
+    assert [p.name for p, _ in data.files] == [Path(image.format(i)).name for i in range(2)]
+
+
+def test_twins_without_classes_are_one_class(tmp_path):
+    pair(tmp_path / "mugs" / "images" / "1.jpg", tmp_path / "mugs" / "masks" / "1.png")
+    assert FolderDataset(tmp_path / "mugs").classes == ("mugs",)
+
+
+def test_outlines_are_masks_of_a_folder_too(tmp_path):
+    for place in range(2):
+        pair(tmp_path / f"cup/{place}.jpg", tmp_path / f"cup/{place}.png", place)
+    (tmp_path / "cup/1.png").unlink()
+    shape = {"label": "cup", "points": [[10, 5], [29, 5], [29, 24], [10, 24]]}
+    (tmp_path / "cup/1.json").write_text(json.dumps({"shapes": [shape]}))
+    (tmp_path / "cup/0.txt").write_text("a note beside a mask")
+    data = FolderDataset(tmp_path, size=40)
+    assert [(data[i][1] == 1).sum() for i in range(2)] == [400, 400]
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["1.jpg", "1.jpeg", "1.png"], "1.jpe?g and 1.jpe?g would share one mask"),
+        (["1.jpg", "1.JPG", "1.png"], "would share one mask"),
+        (["1.jpg", "1.png", "1_mask.png"], "1.jpg has 2 masks, 1.png and 1_mask.png"),
+        (["1.png", "1_mask.png", "2.png"], "2.png has no mask: expected 2_mask.png beside it"),
+        (["images/1.jpg", "masks/2.png"], "1.jpg has no mask: expected 1.png in .*masks"),
+        (["gas_mask.jpg", "gas_mask.png"], None),
+        (["1.jpg", "1.png", "9.png"], None),
+    ],
+)
+def test_names_that_say_too_little_are_refused(tmp_path, names, complaint):
+    for place, name in enumerate(names):
+        pair(tmp_path / "cup" / name, tmp_path / "other.png", place)
+    if complaint is None:
+        assert len(FolderDataset(tmp_path)) == 1
+        return
+    with pytest.raises(ValueError, match=complaint):
+        FolderDataset(tmp_path)
+
+
+def test_a_mask_that_looks_inverted_is_warned_of_and_read(tmp_path):
+    pair(tmp_path / "cup/1.jpg", tmp_path / "cup/1.png")
+    Image.eval(Image.open(tmp_path / "cup/1.png"), lambda v: 255 - v).save(tmp_path / "cup/1.png")
+    with pytest.warns(UserWarning, match="1.png covers 67 % .*mend it, or keep it if it is right"):
+        FolderDataset(tmp_path)[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 9])
+def test_a_folder_of_any_number_of_classes_has_folds(tmp_path, count):
+    for place in range(count):
+        for copy in range(2):
+            pair(tmp_path / f"c{place}/{copy}.jpg", tmp_path / f"c{place}/{copy}.png", copy)
+    novel = []
+    for fold in range(4):
+        if count == 1 and fold == 0:
+            with pytest.raises(ValueError, match="fold 0 of one class.*--fold 3"):
+                open_folder(tmp_path, "train", 1, None, fold, 0)
+            novel += ["c0"]
+            continue
+        base = open_folder(tmp_path, "train", 1, None, fold, 0).classes
+        try:
+            held = open_folder(tmp_path, "novel", 1, None, fold, 0).classes
+        except ValueError as error:
+            assert count < 4 and f"fold {fold} of the {count} classes" in str(error)
+            held = ()
+        assert sorted((*base, *held)) == [f"c{i}" for i in range(count)]
+        novel += held
+    assert novel == [f"c{i}" for i in range(count)]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from scl.__main__ import main
 from scl.datasets.fetch import findings as reports
@@ -15,6 +15,7 @@ from tests.helpers.trees import (
     HEIGHT,
     TREES,
     WIDTH,
+    class_folders,
     coco_tree,
     folder_tree,
     fss_tree,
@@ -208,3 +209,51 @@ def test_masks_that_are_pictures_are_refused(tmp_path):
     path = root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / "2007_000000.png"
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
     assert any("a PNG of mode RGB: expected a palette" in line for line in findings("pascal", root))
+
+
+def spoilt_folder(root):
+    """A folder of somebody's own with everything in it that can be wrong unseen."""
+    folder_tree(root)
+    cup, mug = root / "cup", root / "mug"
+    Image.eval(Image.open(cup / "1.png"), lambda value: 255 - value).save(cup / "1.png")
+    line = Image.new("L", (40, 40), 0)
+    ImageDraw.Draw(line).ellipse((5, 5, 35, 35), outline=255)
+    line.save(cup / "2.png")
+    (mug / "3.jpg").write_bytes((mug / "1.jpg").read_bytes())
+    (mug / "3.png").write_bytes((mug / "1.png").read_bytes())
+    (mug / "4.heic").write_bytes(b"\0")
+    (root / "pan" / "1.jpeg").write_bytes((root / "pan" / "1.jpg").read_bytes())
+    for name in ("2.jpg", "2.png"):
+        (root / "pot" / name).unlink()
+    large = Image.new("L", (40, 40), 0)
+    large.paste(255, (0, 0, 34, 34))
+    large.save(root / "pot" / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("cup/1.png", "as an inverted mask does: mend it, or keep it"),
+        ("cup/2.png", "is an outline alone"),
+        ("mug/1.jpg", "3.jpg are the same picture: a query must not be its own support"),
+        ("mug/4.heic", "is not read: save it as JPEG or PNG"),
+        ("pan/1.jp", "would share one mask"),
+        ("class 'pot'", "has 1 photograph, and an episode of one shot and a query needs 2"),
+        ("pot/1.png", "covers 72 % of its picture (white on black): look whether"),
+    ],
+)
+def test_what_is_wrong_unseen_in_a_folder_is_found(tmp_path, where, what):
+    lines = verify("folder", spoilt_folder(tmp_path)).findings
+    assert sum(where in line and what in line for line in lines) == 1, lines
+
+
+def test_a_folder_of_any_number_of_classes_is_verified(tmp_path):
+    for place in (".DS_Store", "__MACOSX/._1.jpg"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"\0")
+    class_folders(tmp_path, ("a", "b", "c", "d", "e"), pairs=2)
+    for place, mask in enumerate(sorted(tmp_path.glob("*/1.jpg"))):
+        Image.new("RGB", (40, 40), (50 * place, 9, 9)).save(mask)
+    for fold in (None, 0, 3):
+        assert verify("folder", tmp_path, fold).ok

@@ -1,5 +1,6 @@
 """Finding an object in somebody's own photographs: files in, masks out, nothing lost."""
 
+import csv
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from scl.__main__ import main
 from scl.datasets.fit import Fit
 from scl.evaluation import predict
-from scl.evaluation.overlay import PREDICTED, rgb
+from scl.evaluation.named import HEADS, notes_named
+from scl.evaluation.named import names as model_names
+from scl.evaluation.outputs import name_outputs
+from scl.evaluation.overlay import PREDICTED, TRUTH, rgb
 from scl.evaluation.predict import (
     describe,
+    expand,
     find_object,
-    name_outputs,
     odd_one_out,
     predict_files,
     read_support,
@@ -85,6 +90,12 @@ def supports(folder, count=1):
         paint(path, (100 + 31 * i, 90 - 7 * i), (20 + 3 * i, 15, 70, 60))
         pairs.append((path, folder / f"support{i}-truth.png"))
     return pairs
+
+
+def written(*stems, supports=1):
+    """What predict writes for queries, and always."""
+    always = {f"support-{i + 1}-support{i}.jpg" for i in range(supports)} | {"predictions.csv"}
+    return always | {f"{s}-{end}" for s in stems for end in ("found.png", "overlay.jpg")}
 
 
 def predicted(pairs, queries, out, **options):
@@ -195,7 +206,7 @@ def test_bad_queries_do_not_lose_the_others(tmp_path):
     assert [d.query for d in report.done] == good and list(report.failed) == bad
     for path, said in report.failed.items():
         assert str(path) in said and "\n" not in said
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written("a", "b")
 
 
 def test_a_picture_of_absurd_size_is_left_out(tmp_path, monkeypatch):
@@ -216,21 +227,26 @@ def test_nothing_is_overwritten_unless_asked_for(tmp_path):
     with pytest.raises(ValueError, match=r"q-overlay.jpg exists: pass --overwrite"):
         predicted(pairs, [tmp_path / "q.png"], out)
     assert [p.name for p in out.iterdir()] == ["q-overlay.jpg"]
-    predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
-    with pytest.raises(ValueError, match=r"q-mask.png \(and 1 more\) exists"):
+    with pytest.raises(ValueError, match="q-overlay.jpg was not written by predict"):
+        predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
+    assert (out / "q-overlay.jpg").read_text() == "mine"
+    (out / "q-overlay.jpg").unlink()
+    predicted(pairs, [tmp_path / "q.png"], out)
+    with pytest.raises(ValueError, match=r"support0.jpg \(and 3 more\) exists: pass --overwrite"):
         predicted(pairs, [tmp_path / "q.png"], out)
+    predicted(pairs, [tmp_path / "q.png"], out, overwrite=True)
 
 
 def test_what_is_read_is_never_overwritten(tmp_path):
     paint(tmp_path / "q.png")
     pairs = supports(tmp_path)
-    own = tmp_path / "q-mask.png"
+    own = tmp_path / "q-found.png"
     pairs[0][1].rename(own)
     before = own.read_bytes()
-    with pytest.raises(ValueError, match="q-mask.png is read here"):
+    with pytest.raises(ValueError, match="q-found.png is read here"):
         predicted([(pairs[0][0], own)], [tmp_path / "q.png"], tmp_path, overwrite=True)
     os.symlink(tmp_path, tmp_path / "link")
-    with pytest.raises(ValueError, match="q-mask.png is read here"):
+    with pytest.raises(ValueError, match="q-found.png is read here"):
         predicted([(pairs[0][0], own)], [tmp_path / "q.png"], tmp_path / "link", overwrite=True)
     assert own.read_bytes() == before
 
@@ -249,7 +265,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", full)
     report = predicted(pairs, [tmp_path / "q.png"], tmp_path / "out")
     assert "No space left" in report.failed[tmp_path / "q.png"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["q-mask.png"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written()
 
 
 @pytest.mark.parametrize(
@@ -257,7 +273,8 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     [
         (["a/1.jpg", "b/1.jpg", "b/2.jpg"], ["a-1", "b-1", "2"]),
         (["a/x/1.jpg", "b/x/1.jpg"], ["a-x-1", "b-x-1"]),
-        (["a/1.jpg", "a/1.png"], ["/a-1-jpg", "/a-1-png"]),
+        (["a/1.jpg", "a/1.png"], ["a-1-jpg", "a-1-png"]),
+        (["x/a/1.webp", "x/a/1.bmp", "1.jpg"], ["a-1-webp", "a-1-bmp", "work-1"]),
         (["a/1.jpg", "a/1.jpg", "a/../a/1.jpg"], ["1"]),
         (["a/Cup.jpg", "b/cup.jpg"], ["a-Cup", "b-cup"]),
         (["a-b/1.jpg", "a/b-1.jpg", "c/1.jpg"], ["a-b-1", "b-1", "c-1"]),
@@ -268,10 +285,10 @@ def test_queries_of_one_name_are_told_apart(tmp_path, monkeypatch, queries, stem
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     named = name_outputs([Path(q) for q in queries], Path("out"))
-    found = [mask.name.removesuffix("-mask.png") for mask, _ in named.values()]
+    found = [names.mask.name.removesuffix("-found.png") for names in named.values()]
     assert len(found) == len(stems)
     for name, stem in zip(found, stems, strict=True):
-        assert name.endswith(stem.lstrip("/")) if stem.startswith("/") else name == stem
+        assert name == stem
     outputs = [path for pair in named.values() for path in pair]
     assert len({str(path).casefold() for path in outputs}) == len(outputs)
     assert all(path.parent == Path("out") for path in outputs)
@@ -284,7 +301,118 @@ def test_any_number_of_names_stay_apart(tmp_path):
         endings = rng.choice([".jpg", ".png", ""], 8)
         queries = {Path("/") / f"{d}{e}" for d, e in zip(drawn, endings, strict=True)}
         named = name_outputs(sorted(queries), tmp_path)
-        assert len({str(mask).casefold() for mask, _ in named.values()}) == len(queries)
+        assert len({str(names.mask).casefold() for names in named.values()}) == len(queries)
+
+
+def test_a_mask_painted_by_hand_is_never_replaced(tmp_path):
+    paint(tmp_path / "table.png")
+    pairs = supports(tmp_path)
+    for name in ("table-mask.png", "table-found.png"):
+        Image.new("L", (120, 80), 255).save(tmp_path / name)
+    with pytest.raises(ValueError, match="table-found.png was not written by predict"):
+        predicted(pairs, [tmp_path / "table.png"], tmp_path, overwrite=True)
+    (tmp_path / "table-found.png").unlink()
+    before = (tmp_path / "table-mask.png").read_bytes()
+    (done,) = predicted(pairs, [tmp_path / "table.png"], tmp_path).done
+    predicted(pairs, [tmp_path / "table.png"], tmp_path, overwrite=True)
+    assert (tmp_path / "table-mask.png").read_bytes() == before
+    with Image.open(done.mask) as mask:  # corrected in a paint program that keeps its notes
+        notes = PngInfo()
+        for name, text in mask.text.items():
+            notes.add_text(name, text)
+        mask.load()
+    mask.putpixel((0, 0), 255)
+    mask.save(done.mask, pnginfo=notes)
+    with pytest.raises(ValueError, match="was changed since"):
+        predicted(pairs, [tmp_path / "table.png"], tmp_path, overwrite=True)
+
+
+def test_queries_are_files_patterns_and_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.JPG", ".hidden.jpg", "in/c.png", "in/c_mask.png", "in/._c.png"):
+        paint(tmp_path / name)
+        (tmp_path / name).with_name(f"{Path(name).stem}-truth.png").unlink()
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    assert expand([Path("*.jpg")]) == [Path("a.jpg")]
+    assert expand([Path("in"), Path("b.JPG")]) == [Path("in/c.png"), Path("b.JPG")]
+    assert expand([Path("**/[ab].*")]) == [Path("a.jpg"), Path("b.JPG")]
+    predicted(supports(tmp_path / "shown"), [Path("a.jpg")], Path("."))
+    found = expand([Path("*.[jp][pn]g")])
+    assert found == [Path("a.jpg")], "not what predict wrote itself"
+    for nothing in ("*.webp", "shown/nothing*"):
+        with pytest.raises(ValueError, match="holds no photograph"):
+            expand([Path(nothing)])
+    assert expand([Path("none.jpg")]) == [Path("none.jpg")], "reported when it is read"
+
+
+def test_chances_shares_and_trust_are_written(tmp_path):
+    truth = paint(tmp_path / "q.png")
+    pairs, out = supports(tmp_path, 2), tmp_path / "out"
+    queries = [tmp_path / "q.png", tmp_path / "none.png"]
+    report = predicted(pairs, queries, out, probabilities=True)
+    with Image.open(out / "q-probability.png") as picture:
+        assert picture.mode == "I;16" and picture.size == (120, 80)
+        chance = np.asarray(picture) / 65535
+    with Image.open(out / "q-found.png") as mask:
+        assert np.array_equal(chance > 0.5, np.asarray(mask) > 0)
+    assert chance[truth].mean() > 0.5 > chance[~truth].mean()
+    with open(out / "predictions.csv", newline="") as file:
+        good, bad = csv.DictReader(file)
+    assert set(good) == {"query", "share", "presence", "mask", "note"} | {
+        f"{name}_{k}" for name in ("own_iou", "score") for k in (1, 2)
+    }
+    assert float(good["share"]) == pytest.approx(report.done[0].share, abs=1e-6)
+    assert (good["query"], good["own_iou_2"]) == (str(tmp_path / "q.png"), "1.0000")
+    (alone,) = predicted(pairs[:1], queries[:1], tmp_path / "alone").own
+    assert 0.9 < alone < 1, "measured, where there is one"
+    assert bad["share"] == "" and "is missing" in bad["note"]
+
+
+def test_the_masks_of_supports_are_shown_as_they_were_read(tmp_path):
+    paint(tmp_path / "q.png")
+    pairs = supports(tmp_path)
+    report = predicted(pairs, [tmp_path / "q.png"], tmp_path / "out")
+    inside = np.asarray(Image.open(pairs[0][1])) > 0
+    seen = np.asarray(Image.open(tmp_path / "out" / "support-1-support0.jpg"), float)
+    assert seen.shape[:2] == inside.shape and seen[inside].mean() != seen[~inside].mean()
+    tinted = np.abs(seen[inside].mean(axis=0) - (0.4 * np.array(RED) + 0.6 * rgb(TRUTH)))
+    assert tinted.max() < 30
+    said = describe(report, pairs)
+    assert f"support0-truth.png: covers {100 * inside.mean():.1f} % of " in said
+    assert "(read as white on black)" in said
+
+
+def test_masks_are_read_as_the_user_says(tmp_path):
+    paint(tmp_path / "q.png")
+    ((image, mask),) = supports(tmp_path)
+    labels = np.where(np.asarray(Image.open(mask)) > 0, 8, 0).astype(np.uint8)
+    labels[2:12, 2:12] = 3
+    Image.fromarray(labels).save(mask)
+    asked = [(image, mask)], [tmp_path / "q.png"], tmp_path / "out"
+    with pytest.raises(ValueError, match="pass --mask-label with one of them"):
+        predicted(*asked)
+    assert predicted(*asked, label="8").read[0].share == pytest.approx((labels == 8).mean())
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")]
+)
+def test_too_little_memory_is_said_in_a_line(tmp_path, monkeypatch, error):
+    paint(tmp_path / "q.png")
+
+    def full(*asked):
+        raise error
+
+    pairs = supports(tmp_path)
+    monkeypatch.setattr(predict, "find_object", full)
+    report = predicted(pairs, [tmp_path / "q.png"], tmp_path / "out")
+    assert "out of memory: pass --side with fewer" in report.failed[tmp_path / "q.png"]
+    monkeypatch.setattr(predict, "show", full)
+    with pytest.raises(ValueError, match="out of memory: pass --side"):
+        predicted(pairs, [tmp_path / "q.png"], tmp_path / "other")
+    monkeypatch.setattr(predict, "show", lambda *asked: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predicted(pairs, [tmp_path / "q.png"], tmp_path / "other")
 
 
 # -------------------------------------------------------------------- support masks
@@ -400,10 +528,10 @@ def test_predict_writes_masks_and_says_what_it_found(head, tmp_path, capsys):
     pairs = supports(tmp_path, 2)
     assert run(*words(head, pairs, queries, tmp_path / "out", "--device", "cpu")) == 0
     said = capsys.readouterr()
-    assert "confidence of the supports" in said.out and "a-q-mask.png" in said.out
+    assert "confidence of the supports" in said.out and "a-q-found.png" in said.out
     assert "100%" in said.err
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"a-q-mask.png", "a-q-overlay.jpg", "b-q-mask.png", "b-q-overlay.jpg"}
+    assert names == written("a-q", "b-q", supports=2)
     assert run(*words(head, pairs, queries, tmp_path / "out", "--device", "cpu")) == 1
     assert "exists: pass --overwrite" in capsys.readouterr().err
     assert run(*words(head, pairs, queries, tmp_path / "out", "--overwrite")) == 0
@@ -411,7 +539,9 @@ def test_predict_writes_masks_and_says_what_it_found(head, tmp_path, capsys):
 
 def test_predict_takes_the_side_that_the_checkpoint_names(head, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(predict, "predict_files", lambda *args: seen.append(args[4]) or 1 / 0)
+    monkeypatch.setattr(
+        predict, "predict_files", lambda *args, **more: seen.append(args[4]) or 1 / 0
+    )
     pairs = supports(tmp_path)
     for more in ([], ["--side", "80"], ["--resize", "native"]):
         with pytest.raises(ZeroDivisionError):
@@ -427,7 +557,7 @@ def test_predict_ends_with_1_where_a_query_was_left_out(head, tmp_path, capsys):
     assert said.err.splitlines()[-1] == (
         f"scl: left out: {tmp_path / 'none.jpg'} is missing: expected a picture"
     )
-    assert "q-mask.png" in said.out and (tmp_path / "out" / "q-mask.png").is_file()
+    assert "q-found.png" in said.out and (tmp_path / "out" / "q-found.png").is_file()
 
 
 def test_predict_refuses_in_one_line(head, tmp_path, capsys):
@@ -458,7 +588,8 @@ def test_predict_interrupted_keeps_what_is_done(head, tmp_path, monkeypatch, cap
     monkeypatch.setattr(predict, "find_object", interrupted)
     assert run(*words(head, supports(tmp_path), queries, tmp_path / "out")) == 130
     assert "scl: interrupted; what is done is in" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a-mask.png", "a-overlay.jpg"}
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == written("a") - {"predictions.csv"}, "the table comes last"
 
 
 def test_predict_reads_released_checkpoints_and_warns_of_random_backbones(tmp_path, capsys):
@@ -473,3 +604,49 @@ def test_predict_reads_released_checkpoints_and_warns_of_random_backbones(tmp_pa
     assert "random weights" not in capsys.readouterr().err
     assert run(*words(path, pairs, queries, tmp_path / "two", *few)) == 0
     assert "(vgg16_bn) has random weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cosine", "toyshop-canet-scl-f0-s0", "toyshop-canet-v_s-f1-s0"])
+def test_predict_takes_models_by_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "q.png")
+    assert run(*words(name, supports(tmp_path), [tmp_path / "q.png"], tmp_path / "out")) == 0
+    assert "support0-truth.png: covers" in capsys.readouterr().out
+    with Image.open(tmp_path / "out" / "q-found.png") as mask:
+        assert mask.size == (120, 80)
+
+
+def test_names_of_heads_are_close_or_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "q.png")
+    pairs, queries = supports(tmp_path), [tmp_path / "q.png"]
+    assert run(*words("toyshop-canet-slc-f0-s0", pairs, queries, tmp_path / "out")) == 1
+    said = capsys.readouterr().err
+    assert "'toyshop-canet-slc-f0-s0' is neither a file nor a kept head" in said
+    assert "toyshop-canet-scl-f0-s0" in said and said.count("\n") == 1
+    assert notes_named(Path("toyshop-canet-scl-f0-s0")) == {"side": 128}
+
+
+def test_every_kept_head_can_be_named():
+    heads = {path.stem for path in HEADS.glob("*.safetensors")}
+    assert heads and set(model_names()) == heads | {"cosine"}
+
+
+def test_predict_warns_of_masks_of_more_than_two_thirds(head, tmp_path, capsys):
+    paint(tmp_path / "q.png")
+    picture, mask = tmp_path / "near.png", tmp_path / "near-mask.png"
+    paint(picture, box=(0, 0, 100, 74))
+    (tmp_path / "near-truth.png").rename(mask)
+    command = words(head, [(picture, mask)], [tmp_path / "q.png"], tmp_path / "out")
+    assert run(*command) == 0
+    said = capsys.readouterr()
+    assert f"scl: warning: {mask} covers 77 % of {picture}" in said.err
+    assert f"{mask}: covers 77.1 % of" in said.out
+    assert run(*command, "--invert", "--overwrite", "--probabilities") == 0
+    assert "covers 22.9 % of" in capsys.readouterr().out
+    assert (tmp_path / "out" / "q-probability.png").is_file()
+    Image.eval(Image.open(supports(tmp_path)[0][1]), lambda value: 255 - value).save(mask)
+    command = words(head, [(tmp_path / "support0.jpg", mask)], [tmp_path / "q.png"], tmp_path / "o")
+    assert run(*command) == 1
+    assert "as an inverted mask does: pass --invert" in capsys.readouterr().err
+    assert run(*command, "--mask-label", "white") == 0

@@ -54,6 +54,28 @@ class TinyBackbone(nn.Module):
         return nn.functional.conv2d(mid, self.deep).relu()
 
 
+WIDTHS = (8, 9, 10, 11, 12, 13)  # six stages, small
+
+
+class Stages(nn.Module):
+    """A backbone of six stages, stride 8: fixed random projections of each cell's colours."""
+
+    stride, inputs, widths = 8, "unit", WIDTHS
+    mid_channels = sum(WIDTHS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("weights", torch.randn(sum(WIDTHS), 12, 1, 1, generator=generator))
+
+    def mid(self, images: torch.Tensor) -> torch.Tensor:
+        cells = nn.functional.avg_pool2d(images, 4)
+        return nn.functional.conv2d(nn.functional.pixel_unshuffle(cells, 2), self.weights).tanh()
+
+    def high(self, mid, mask=None):
+        raise AssertionError("nobody asks for high-level maps")
+
+
 def tiny_model(
     head: str = "canet",
     guidance: Guidance = Guidance(),

@@ -23,27 +23,7 @@ from scl.method.similarity import (
     vector_maps,
 )
 from scl.method.vectors import masked_gap
-
-WIDTHS = (8, 9, 10, 11, 12, 13)  # six stages, small
-
-
-class Stages(torch.nn.Module):
-    """A backbone of six stages, stride 8: fixed random projections of each cell's colours."""
-
-    stride, inputs, widths = 8, "unit", WIDTHS
-    mid_channels = sum(WIDTHS)
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.register_buffer("weights", torch.randn(sum(WIDTHS), 12, 1, 1, generator=generator))
-
-    def mid(self, images: torch.Tensor) -> torch.Tensor:
-        cells = F.avg_pool2d(images, 4)
-        return F.conv2d(F.pixel_unshuffle(cells, 2), self.weights).tanh()
-
-    def high(self, mid, mask=None):
-        raise AssertionError("nobody asks for high-level maps")
+from tests.helpers.models import WIDTHS, Stages
 
 
 def features(n: int = 2, h: int = 6, w: int = 5) -> torch.Tensor:

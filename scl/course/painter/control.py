@@ -54,7 +54,7 @@ class Painter(anywidget.AnyWidget):
     name = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, photo: Path, path: Path) -> None:
-        image = read_image(photo, "RGB", "give paint() a photograph")
+        image = read_image(photo, "give paint() a photograph")
         self.photo, self._file = photo, MaskFile(path, image)
         self._mask, self._version = self._file.read(), 0
         self._shown = reduced(image)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scl.datasets.folder import in_a_folder
+from scl.datasets.masks import LARGE, ReadMask
+
 PUBLISHED = {
     "SBD training images": 5623,
     "VOC training images": 1464,
@@ -62,6 +65,16 @@ class Findings:
         shared = set(training) & set(validation)
         remedy = f"take the lists from their archives ({min(shared)} is in both)" if shared else ""
         self.count("images in training and validation", len(shared), where, 0, remedy)
+
+    def shape(self, path: Path, read: ReadMask) -> None:
+        """Note a mask that looks like a mistake, or covers most of its picture."""
+        if read.doubt:
+            self.findings.append(f"{path} {in_a_folder(read.doubt)}")
+        elif read.share > LARGE:
+            self.findings.append(
+                f"{path} covers {100 * read.share:.0f} % of its picture ({read.how}): look whether "
+                "it is inverted, and keep it if it is right"
+            )
 
     def attempt(self, call: Callable, *arguments: Any) -> Any:
         """Return call(*arguments), or None and a finding where it refuses its input."""

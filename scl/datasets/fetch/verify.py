@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scl.datasets import coco, fss, pascal, registry
-from scl.datasets.fetch.download import digest
 from scl.datasets.fetch.findings import Findings
 from scl.datasets.fetch.sums import check_sums, write_sums
-from scl.datasets.folder import class_folders, pairs_of, read_intact
+from scl.datasets.folder import (
+    Pair,
+    class_folders,
+    lonely_masks,
+    pairs_of,
+    split_folder,
+    unread,
+)
 from scl.datasets.folds import FOLDS, split_classes
 from scl.datasets.items import MIN_AREA, Areas, ItemSet, wanted_classes
+from scl.datasets.photos import read_pair, read_published
 from scl.datasets.pictures import open_picture, read_label_map
 
 
@@ -115,7 +123,7 @@ def verify_fss(found: Findings, root: Path, fold: int | None, year: str) -> None
         if found.compare and split not in lists
     ]
     folder = fss.find_fss(root)
-    pairs, _ = _read_folder(found, folder)
+    pairs, _ = _read_folder(found, folder, lambda *pair: read_published(*pair)[0])
     found.count("class folders", len(pairs), folder)
     found.count("pairs", sum(map(len, pairs.values())), folder)
     for split, names in named.items():
@@ -128,41 +136,65 @@ def verify_fss(found: Findings, root: Path, fold: int | None, year: str) -> None
 
 
 def verify_folder(found: Findings, root: Path, fold: int | None, year: str) -> None:
-    """Read class folders, and look for one picture in two classes (of the fold)."""
-    pairs, seen = _read_folder(found, root)
+    """Read class folders; look for one picture twice, and for what no episode can be made of."""
+
+    def read(path: Path, mask: Path) -> np.ndarray:
+        image, marks = read_pair(path, mask, strict=False)
+        found.shape(mask, marks)
+        return image
+
+    pairs, seen = _read_folder(found, root, read)
     names = list(pairs)
     if not names:
         found.findings.append(
             f"{root} holds no class folder: expected CLASS/name.jpg with its mask CLASS/name.png"
         )
     found.count("classes", len(names), root)
-    novel = set() if fold is None else {names[i] for i in split_classes(len(names), fold).novel}
+    found.findings += [
+        f"class {name!r} has 1 photograph, and an episode of one shot and a query needs 2: add "
+        "one, or remove the folder"
+        for name, own in pairs.items()
+        if len(own) == 1
+    ]
+    novel = set() if fold is None else {names[i] for i in split_folder(len(names), fold).novel}
     for files in seen.values():
-        owners = {path.parent.name for path in files}
-        if len(owners) > 1 and (fold is None or 0 < len(owners & novel) < len(owners)):
+        owners = {name for name, _ in files}
+        first, second = (path for _, path in files[:2])
+        if len(owners) == 1:
             found.findings.append(
-                f"{files[0]} and {files[1]} are the same picture in two classes: a novel class "
+                f"{first} and {second} are the same picture: a query must not be its own support; "
+                "remove one of them"
+            )
+        elif fold is None or 0 < len(owners & novel) < len(owners):
+            found.findings.append(
+                f"{first} and {second} are the same picture in two classes: a novel class "
                 "must not be trained on; remove one of them"
             )
 
 
 def _read_folder(
-    found: Findings, folder: Path
-) -> tuple[dict[str, list[tuple[Path, Path]]], dict[str, list[Path]]]:
-    """Read every pair of every class; the pairs by class, and the pictures by checksum."""
-    pairs: dict[str, list[tuple[Path, Path]]] = {}
-    seen: dict[str, list[Path]] = {}
-    names = [n for n in class_folders(folder) if not n.startswith(".") and n != "splits"]
-    for name in _bar(names):
-        pairs[name] = found.attempt(pairs_of, folder / name) or []
-        masks = {mask for _, mask in pairs[name]}
-        for lonely in sorted(set((folder / name).glob("*.png")) - masks) if masks else ():
+    found: Findings, folder: Path, read: Callable[[Path, Path], np.ndarray]
+) -> tuple[dict[str, list[Pair]], dict[str, list[tuple[str, Path]]]]:
+    """Read every pair of every class; the pairs by class, and what lies there more than once.
+
+    read: returns the pixels of a pair's photograph. A picture that is there again, as a file of
+    the same pixels, comes as [(class, file), ...] under its checksum.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    seen: dict[str, list[tuple[str, Path]]] = {}
+    shelves = {n: shelf for n, shelf in class_folders(folder).items() if n != "splits"}
+    for name, shelf in _bar(shelves.items()):
+        pairs[name] = found.attempt(pairs_of, *shelf) or []
+        for lonely in lonely_masks(shelf, pairs[name]):
             found.findings.append(f"{lonely} has no photograph: restore it, or remove the mask")
-        good = [path for path, mask in pairs[name] if found.attempt(read_intact, path, mask)]
-        for path in good:
-            seen.setdefault(digest(path), []).append(path)
-        found.classes.append((name, (len(good),)))
-    return pairs, seen
+        for path in unread(shelf):
+            found.findings.append(f"{path} is not read: save it as JPEG or PNG, or remove it")
+        images = {path: found.attempt(read, path, mask) for path, mask in pairs[name]}
+        sums = {p: sha256(x.tobytes()).hexdigest() for p, x in images.items() if x is not None}
+        for path, key in sums.items():
+            seen.setdefault(key, []).append((name, path))
+        found.classes.append((name, (len(sums),)))
+    return pairs, {key: files for key, files in seen.items() if len(files) > 1}
 
 
 def _read_each(found: Findings, read: Callable, keys: Iterable) -> dict[Any, dict[int, int]]:

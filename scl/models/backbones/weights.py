@@ -62,14 +62,28 @@ def read_file(path: Path, what: str) -> tuple[object, str]:
         ) from None
 
 
+# What training scripts put around a state dict, from outside in, and before its names.
+WRAPPERS = ("checkpoint", "state_dict", "model_state_dict", "model", "net", "network")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+
+
 def unwrapped(state: object) -> dict[str, Tensor]:
-    """Take a state dict out of a training script's wrappers: other entries, "module." before it."""
-    for wrapper in ("state_dict", "model"):
+    """Take a state dict out of what training scripts, compiled and Lightning modules wrap it in."""
+    for wrapper in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping):
         raise ValueError(f"no checkpoint: it holds {type(state).__name__}, expected a state dict")
-    return {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    inner = next((str(key) for key, value in state.items() if isinstance(value, Mapping)), None)
+    if not tensors and inner is not None:
+        raise ValueError(
+            f"no checkpoint: its weights seem to be under {inner!r}: expected them under one of "
+            f"{', '.join(WRAPPERS)}; save checkpoint[{inner!r}] alone"
+        )
+    while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
 
 
 def pick(

@@ -9,9 +9,8 @@ as many as published. "toyshop" is Toyshop-5^i. Scores count every pixel at the 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from scl.datasets.fit import Fit
+from scl.datasets.folds import split_classes
 from scl.datasets.kept import KeptCells
 from scl.datasets.pascal import Pascal5i
-from scl.datasets.registry import DataConfig, open_data
+from scl.datasets.toyshop import NOVEL_PER_CLASS, PER_CLASS, ToyshopSet
 from scl.evaluation.evaluate import THRESHOLDS, Result
 from scl.files import versions, write_json
 from scl.method.contracts import Method
@@ -35,8 +36,10 @@ from scl.method.words import expect
 from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
 from scl.models.prototypes import Prototypes, Rule
 from scl.models.untrained import all_foreground, cosine_method
-from scl.study.grid import RESULTS
+from scl.study.compute import summary
+from scl.study.grid import FUSIONS, RESULTS
 from scl.study.scores import Scores
+from scl.toyshop import CLASSES, Atlas
 from scl.training.trainer import TrainConfig, Trainer
 
 DATA = ("pascal", "toyshop")
@@ -59,14 +62,13 @@ RULES: dict[str, Rule] = {
 UNTRAINED = ("foreground", "cosine", *RULES)
 ROWS = (*UNTRAINED, *TRAINED)
 FIVE_SHOT = ("cosine", "v_s", "scl")
-FUSIONS: tuple[Fusion, ...] = ("average", "vectors", "cross")
 
 
 @dataclass(frozen=True)
-class RealBudget:
+class SideBudget:
     """How much is trained and tested in a run; plan: of every trained row."""
 
-    plan: TrainConfig = TrainConfig(steps=400, batch=16, lr=3e-3, precision="bfloat16")
+    plan: TrainConfig = TrainConfig(steps=350, batch=16, lr=3e-3)
     one_shot: int = 1000
     five_shot: int = 200
     chosen_on: int = 200  # episodes of base classes that choose a threshold
@@ -76,7 +78,9 @@ class RealBudget:
 class World:
     """The pictures of a fold, their features, and the methods' shared backbones."""
 
-    def __init__(self, data: str, fold: int, seed: int, budget: RealBudget, root: str, kept: Path):
+    def __init__(
+        self, data: str, fold: int, seed: int, budget: SideBudget, root: str | None, kept: Path
+    ):
         self.backbone = EfficientNetLite0(kept=ALL_STAGES)
         self.plain = EfficientNetLite0()
         self.fit, self.folder = Fit(budget.side, "whole"), kept
@@ -89,10 +93,16 @@ class World:
         }
 
 
-def _opened(data: str, split: str, fold: int, seed: int, root: str) -> Dataset:
+def _opened(data: str, split: str, fold: int, seed: int, root: str | None) -> Dataset:
+    """Open a split; Toyshop's scenes, whose seed is the run's, are composed, PASCAL's are there."""
     if data == "pascal":
+        if root is None:
+            raise ValueError("--data pascal needs --root: name the folder of VOC 2012 by --root")
         return Pascal5i(root, fold, split, shots=5, protocol="val-only")
-    return open_data(DataConfig(name="toyshop", fold=fold, side=128), split, shots=5)
+    parts, novel = split_classes(len(CLASSES), fold), split == "novel"
+    labels, count = (parts.novel, NOVEL_PER_CLASS) if novel else (parts.base, PER_CLASS)
+    allowed = None if novel else parts.base
+    return ToyshopSet(Atlas.load(), labels, count, 2 * seed + novel, allowed)
 
 
 # ------------------------------------------------------------------- learning
@@ -111,8 +121,9 @@ def learn(
         models[name] = SimilaritySCL(backbone, config)
     trainers = [Trainer(model, plan, "cpu") for model in models.values()]
     comparing = next(iter(models.values()))
-    for step, batch in enumerate(islice(batches, plan.steps)):
-        if step % 50 == 0: print("step", step, round(time.process_time()), flush=True)
+    for batch in tqdm(
+        islice(batches, plan.steps), "training", plan.steps, leave=False, disable=None
+    ):
         query = with_cells(comparing, batch)
         for trainer in trainers:
             trainer.step(batch._replace(query=query))
@@ -182,103 +193,94 @@ def choose(
 
 def path_of(data: str, row: str, fold: int, seed: int, results: Path = RESULTS) -> Path:
     """Say where a row's record lies."""
-    return results / "real" / f"{data}-{row}-f{fold}-s{seed}.json"
+    return results / "side" / f"{data}-{row}-f{fold}-s{seed}.json"
+
+
+def missing(
+    data: str, fold: int, seed: int, results: Path = RESULTS, rows: Sequence[str] = ROWS
+) -> list[str]:
+    """Pick the rows of a run without a record."""
+    return [row for row in rows if not path_of(data, row, fold, seed, results).is_file()]
 
 
 def run(
     data: str,
     fold: int,
     seed: int,
-    budget: RealBudget,
-    root: str,
+    budget: SideBudget,
+    root: str | None,
     kept: Path,
     results: Path = RESULTS,
     rows: Sequence[str] = ROWS,
 ) -> list[Path]:
     """Compute the rows of a run that are missing, and write a record for each."""
-    missing = [r for r in rows if not path_of(data, r, fold, seed, results).exists()]
-    if not missing:
+    left = missing(data, fold, seed, results, rows)
+    if not left:
         return []
     torch.set_num_threads(1)
-    start, world = time.perf_counter(), World(data, fold, seed, budget, root, kept)
-    plan = TrainConfig(**{**vars(budget.plan), "seed": seed})
-    base = EpisodeSampler(world.banks["train", "unit"].dataset, 1).fixed(budget.chosen_on, seed)
-    methods: dict[str, dict[str, Method]] = {"unit": {}, "raw": {}}
-    notes: dict[str, dict] = {row: {} for row in missing}
+    world, plan = World(data, fold, seed, budget, root, kept), replace(budget.plan, seed=seed)
+    methods, notes = untrained(left, world, budget, seed)
+    wanted = {name: config for name, config in TRAINED.items() if name in left}
+    if wanted:
+        batches = drawn_batches(world.banks["train", "unit"], plan.batch, seed)
+        methods["unit"] |= learn(wanted, batches, plan, world.backbone)
+        notes |= {name: {"steps": plan.steps, "config": asdict(c)} for name, c in wanted.items()}
+    done = []
+    for row, scores in scored(methods, world, budget, seed).items():
+        what = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
+        done.append(path_of(data, row, fold, seed, results))
+        write_json(done[-1], {**what, "versions": versions(), "scores": scores})
+    return done
+
+
+def untrained(
+    rows: Sequence[str], world: World, budget: SideBudget, seed: int
+) -> tuple[dict[str, dict[str, Method]], dict[str, dict]]:
+    """Make the rules without training, each with the threshold that base classes choose.
+
+    Returns them by kind of features and name, and what is noted of each.
+    """
     makers: dict[str, tuple[str, Callable[[float], Method]]] = {
         name: ("unit", partial(Prototypes, world.backbone, rule)) for name, rule in RULES.items()
     }
     makers["cosine"] = "raw", partial(cosine_method, world.plain)
+    base = EpisodeSampler(world.banks["train", "unit"].dataset, 1).fixed(budget.chosen_on, seed)
+    methods: dict[str, dict[str, Method]] = {"unit": {}, "raw": {}}
+    notes: dict[str, dict] = {}
     for name, (kind, make) in makers.items():
-        if name in missing:
+        if name in rows:
             best = choose(make, world.banks["train", kind], base)
-            methods[kind][name], notes[name]["threshold"] = make(best), best
-    if "foreground" in missing:
-        methods["raw"]["foreground"] = all_foreground(world.plain)
-    wanted = {name: config for name, config in TRAINED.items() if name in missing}
-    if wanted:
-        print(data, fold, seed, "learn", round(time.perf_counter() - start), flush=True)
-        batches = drawn_batches(world.banks["train", "unit"], plan.batch, seed)
-        methods["unit"] |= learn(wanted, batches, plan, world.backbone)
-    scores = _scores(methods, world, budget, seed, start)
-    done = []
-    for row in missing:
-        record = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
-        record |= {"steps": plan.steps} if row in TRAINED else {}
-        record |= {"versions": versions(), "scores": scores[row]}
-        done.append(path_of(data, row, fold, seed, results))
-        write_json(done[-1], record)
-    return done
+            methods[kind][name], notes[name] = make(best), {"threshold": best}
+    if "foreground" in rows:
+        methods["raw"]["foreground"], notes["foreground"] = all_foreground(world.plain), {}
+    return methods, notes
 
 
-def _scores(methods, world: World, budget: RealBudget, seed: int, start: float) -> dict[str, dict]:
-    scores: dict[str, dict] = {}
+def scored(
+    methods: Mapping[str, Mapping[str, Method]], world: World, budget: SideBudget, seed: int
+) -> dict[str, dict[str, dict]]:
+    """Score methods, given by kind of features and name: row to setting to summary."""
+    scores: dict[str, dict[str, dict]] = {}
     for kind, some in methods.items():
         bank = world.banks["novel", kind]
-        one = EpisodeSampler(bank.dataset, 1).fixed(budget.one_shot, seed)
-        five = EpisodeSampler(bank.dataset, 5).fixed(budget.five_shot, seed)
+        one, five = (
+            EpisodeSampler(bank.dataset, shots).fixed(count, seed)
+            for shots, count in ((1, budget.one_shot), (5, budget.five_shot))
+        )
         for (name, _), result in score(some, bank, one).items():
             scores[name] = {"1": summary(result)}
-        print(
-            kind,
-            {n: round(100 * s["1"]["miou"], 1) for n, s in scores.items()},
-            round(time.perf_counter() - start),
-            flush=True,
-        )
         few = {name: method for name, method in some.items() if name in FIVE_SHOT}
         for setting, wrong in (("5", 0), ("5-wrong", 1)):
             for (name, fusion), result in score(few, bank, five, FUSIONS, wrong).items():
                 scores[name][f"{setting} {fusion}"] = summary(result)
-        print(
-            kind,
-            {
-                (n, k): round(100 * v["miou"], 1)
-                for n, s in scores.items()
-                for k, v in s.items()
-                if k != "1"
-            },
-            round(time.perf_counter() - start),
-            flush=True,
-        )
     return scores
 
 
-def summary(result: Result) -> dict:
-    """mIoU, FB-IoU, IoU per class, and [class, intersection, union] of every episode."""
-    rows = np.column_stack([result.labels, result.counts[:, :2]])
-    return {
-        "miou": round(result.miou, 5),
-        "fb_iou": round(result.fb_iou, 5),
-        "per_class": {str(c): round(v, 5) for c, v in result.per_class.items()},
-        "episodes": rows.astype(int).tolist(),
-    }
-
-
-def read_real(data: str, row: str, setting: str = "1", results: Path = RESULTS) -> Scores:
+def read_row(data: str, row: str, setting: str = "1", results: Path = RESULTS) -> Scores:
     """Read a row's scores in a setting, of every (fold, seed) that is stored."""
     found: Scores = {}
-    for path in sorted((results / "real").glob(f"{data}-{row}-f?-s?.json")):
-        record = json.loads(path.read_text())
+    for path in sorted((results / "side").glob(f"{data}-{row}-f?-s?.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
         if setting in record["scores"]:
             found[record["fold"], record["seed"]] = record["scores"][setting]
     return found

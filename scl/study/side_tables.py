@@ -1,0 +1,105 @@
+"""The tables of the rows that were trained side by side: see scl.study.side_by_side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from scl.datasets.folds import FOLDS
+from scl.study.differences import Difference, paired_difference
+from scl.study.grid import FUSIONS, RESULTS
+from scl.study.scores import Scores, by_fold
+from scl.study.side_by_side import ROWS, TRAINED, UNTRAINED, read_row
+from scl.study.tables import FUSION_NAMES, SCORES, markdown, score_texts
+
+NAMES = {
+    "foreground": "everything is foreground",
+    "cosine": "raw cosine to v_s",
+    "centred": "centred cosine to v_s",
+    "two-sided": "v_s less the background's average (PANet's rule)",
+    "self-support": "the same with self-support (SSP's rule)",
+    "parts-k-means": "two parts by k-means (PPNet's rule)",
+    "parts-em": "two parts by EM (RPMMs' rule)",
+    "v_s": "head: v_s",
+    "v_s+L1": "head: v_s and L_s1",
+    "scl": "head: v_s, v_pri, v_aux (SCL)",
+    "inside-edge": "head: v_s, inside, edge (control)",
+    "k-means": "head: v_s, two clusters (control)",
+    "v_s-maps": "head on maps alone: v_s",
+    "scl-maps": "head on maps alone: v_s, v_pri, v_aux",
+}
+# What is asked of both worlds: a row and the one it is compared with.
+EFFECTS = (
+    ("scl", "v_s"),
+    ("v_s+L1", "v_s"),
+    ("scl", "v_s+L1"),
+    ("inside-edge", "v_s+L1"),
+    ("k-means", "v_s+L1"),
+    ("scl", "inside-edge"),
+    ("scl", "k-means"),
+    ("scl-maps", "v_s-maps"),
+    ("scl", "scl-maps"),
+    ("scl", "self-support"),
+    ("scl", "cosine"),
+)
+
+
+def side_table(data: str, results: Path = RESULTS) -> str:
+    """Tabulate every row of a data set: novel classes, one support."""
+    every = {row: read_row(data, row, "1", results) for row in ROWS}
+    best = max(UNTRAINED, key=lambda row: _mean(every[row]))
+    lines = []
+    for row, scores in every.items():
+        means = {fold: f"{100 * np.mean(mious):.1f}" for fold, mious in by_fold(scores).items()}
+        folds = [means.get(fold, "-") for fold in range(FOLDS)]
+        gain = str(_difference(scores, every[best]) or "-") if row in TRAINED else "-"
+        lines.append((NAMES[row], *folds, *score_texts(scores), gain))
+    folds = [f"fold {fold}" for fold in range(FOLDS)]
+    return markdown(["method", *folds, *SCORES, f"against {NAMES[best]}"], lines)
+
+
+def _mean(scores: Scores) -> float:
+    return float(np.mean([run["miou"] for run in scores.values()])) if scores else -1.0
+
+
+def _difference(one: Scores, other: Scores) -> Difference | None:
+    return paired_difference(one, other) if set(one) & set(other) else None
+
+
+def effect_table(results: Path = RESULTS) -> str:
+    """Tabulate what each part is worth, in photographs and in toys: paired differences."""
+    lines = []
+    for a, b in EFFECTS:
+        found = [
+            _difference(read_row(data, a, "1", results), read_row(data, b, "1", results))
+            for data in ("pascal", "toyshop")
+        ]
+        said = [f"{d}, {d.verdict}" if d else "not run yet" for d in found]
+        lines.append((f"{NAMES[a]} against {NAMES[b]}", *said))
+    return markdown(["what", "photographs", "toys"], lines)
+
+
+def side_fusion_table(data: str, row: str = "scl", results: Path = RESULTS) -> str:
+    """Tabulate three ways to use five supports, clean and with one mask of another object."""
+    one, lines = read_row(data, row, "1", results), []
+    lines.append(("one support", "-", *score_texts(one), "-"))
+    for setting, label in (("5", "clean"), ("5-wrong", "one mask of another picture")):
+        average = read_row(data, row, f"{setting} average", results)
+        for fusion in FUSIONS:
+            scores = read_row(data, row, f"{setting} {fusion}", results)
+            gain = "-" if fusion == "average" else str(_difference(scores, average) or "-")
+            lines.append((label, FUSION_NAMES[fusion], *score_texts(scores), gain))
+    return markdown(["supports", "fusion", *SCORES, "against averaging predictions"], lines)
+
+
+def side_count(results: Path = RESULTS) -> str:
+    """Say how many records there are, and of how many steps the trained rows are."""
+    counts, steps = [], set[int]()
+    for data in ("pascal", "toyshop"):
+        found = sorted((results / "side").glob(f"{data}-*.json"))
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+        steps |= {record["steps"] for record in records if "steps" in record}
+        counts.append(f"- {data}: {len(found)} of {len(ROWS) * FOLDS * 3} records")
+    return "\n".join([*counts, f"- steps of a trained row: {', '.join(map(str, sorted(steps)))}"])
