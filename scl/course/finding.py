@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from scl.course.draw import SIDE, found_lost_figure, heat, mosaic, squared
+from scl.course.painter.keeping import painted_path
 from scl.datasets.fit import longest
 from scl.device import device_of, send
 from scl.evaluation.finder import Finder, Found
+from scl.evaluation.outputs import check_outputs, name_outputs
 from scl.evaluation.overlay import PREDICTED, TRUTH, overlay
-from scl.evaluation.predict import name_outputs, read_query, write_found
+from scl.evaluation.predict import expand, read_query, write_found
 from scl.method.similarity import SimilaritySCL
 from scl.method.words import expect
-
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
-NOT_PHOTOS = ("-painted", "-mask", "-overlay")  # what painters and this course write beside them
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
@@ -91,29 +89,28 @@ def first_look_figure(finder: Finder, place: int = 0, label: str = "support") ->
 
 
 def photographs(folder: str | Path) -> list[Path]:
-    """List the photographs in a folder by name; masks and overlays beside them are left out."""
-    found = [
-        path
-        for path in sorted(Path(folder).glob("[!.]*"))
-        if path.suffix.lower() in ENDINGS and not path.stem.endswith(NOT_PHOTOS)
-    ]
+    """List the photographs in a folder by name; masks, and what was written here, are left out."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder} is no folder: put two or more photographs of a thing into one")
+    every = expand([Path(folder)])
+    painted = {painted_path(path) for path in every}
+    found = [path for path in every if path not in painted]
     if len(found) < 2:
         raise ValueError(
-            f"{folder} holds {len(found)} photographs (JPEG, PNG or WebP): expected two or more, "
-            "one to paint on and others to search"
+            f"{folder} holds {len(found)} photographs: expected two or more, one to paint on and "
+            "others to search"
         )
     return found
 
 
-def export(photos: Sequence[Path], found: Sequence[Found], beside: str | Path) -> list[Path]:
-    """Write a mask and an overlay of each photograph to a new folder: found, or found-2, ...
+def export(photos: Sequence[Path], found: Sequence[Found], out: str | Path) -> list[Path]:
+    """Write a mask and an overlay of each photograph to a folder; only earlier ones are replaced.
 
-    beside: the folder in which the new one is made. Returns the files, photograph by photograph.
+    Returns the files, photograph by photograph.
     """
-    names = (Path(beside) / ("found" if n == 1 else f"found-{n}") for n in count(1))
-    out = next(name for name in names if not name.exists())
-    files = list[Path]()
-    for (photo, targets), one in zip(name_outputs(photos, out).items(), found, strict=True):
-        write_found(read_query(photo), one.mask, *targets)
-        files += targets
+    named = name_outputs(photos, Path(out))
+    files = [path for names in named.values() for path in (names.mask, names.view)]
+    check_outputs(files, list(photos), overwrite=True)
+    for (photo, names), one in zip(named.items(), found, strict=True):
+        write_found(read_query(photo), one.mask, names)
     return files

@@ -11,21 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl.datasets.fit import Fit, as_taken
+from scl.datasets.fit import Fit
 from scl.datasets.photos import read_image, read_pair
-from scl.device import autocast, device_of, pick_device, send
-from scl.evaluation.protocol import ready, show
+from scl.device import pick_device
+from scl.evaluation.predict import REPLACE, find_object
+from scl.evaluation.protocol import ProtocolConfig, ready, show
+from scl.evaluation.trust import own_ious, presence
 from scl.method.checks import LABELS
 from scl.method.contracts import Method
-from scl.method.fusion import pair_iou
 from scl.method.records import Fusion, Support
-from scl.method.similarity import SimilaritySupport
 from scl.method.vectors import IGNORE
 from scl.models.general import general_record, load_general
 
 WHOLE = Fit(256, "whole")  # what the general model wants
-SUREST = 0.01  # the share of a picture's pixels that tells whether the thing is there
-REPLACE = "replace it, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Shown(NamedTuple):
 class Trust(NamedTuple):
     """How far K supports can be trusted: numbers in 0..1, in the order in which they were given.
 
-    own: [K], IOU of each one's own mask with what is found in its picture by itself alone; scores:
+    own: [K], IOU of each one's mask with what is found again in its own picture (own_ious); scores:
     [K], how well each finds the others (Eq. 16); 1 for a single one, as nothing was compared.
     """
 
@@ -73,8 +71,9 @@ class Finder:
     default: what the general model was measured to need, and 0 for another model. device: "auto"
     for CUDA where there is one.
 
-    A photograph is a path or an array [H, W, 3] uint8. A mask is a path (white is the thing), an
-    array [H, W] of true and false or of 0, 1 and 255 (not sure), or a painter of a notebook.
+    A photograph is a path or an array [H, W, 3] uint8. A mask is a path (white is the thing, or
+    another kind that scl.datasets.masks knows), an array [H, W] of true and false or of 0, 1 and
+    255 (not sure), or a painter of a notebook.
     """
 
     def __init__(
@@ -102,11 +101,13 @@ class Finder:
 
     def _show(self, supports: list[Shown]) -> Finder:
         """Let the model read the supports, and keep them if it could."""
-        brought = [self.framing.to_network(*shown) for shown in supports]
-        images, masks = zip(*brought, strict=True)
+        images, masks = zip(*self._brought(supports), strict=True)
         self._read = show(self.model, images, masks)
         self.supports = supports
         return self
+
+    def _brought(self, supports: list[Shown]) -> list[tuple[Tensor, Tensor]]:
+        return [self.framing.to_network(*shown) for shown in supports]
 
     @property
     def support(self) -> Support:
@@ -116,51 +117,27 @@ class Finder:
         return self._read
 
     @property
+    def config(self) -> ProtocolConfig:
+        """Return how photographs go through the model."""
+        shots = max(1, len(self.supports))
+        return ProtocolConfig(shots=shots, fusion=self.fusion, fit=self.framing, precision="auto")
+
+    @property
     def trust(self) -> Trust:
         """Tell how far each support can be trusted: a low number asks for a look at its mask."""
         scores = self.support.scores[0].float().tolist()
-        if isinstance(self.support, SimilaritySupport):
-            return Trust(self.support.own[0].float().tolist(), scores)
-        return Trust([self._found_in_itself(shown) for shown in self.supports], scores)
-
-    def _found_in_itself(self, shown: Shown) -> float:
-        """Compute the IOU of a support's mask with what is found under it alone (Eq. 16, i = k)."""
-        image, mask = self.framing.to_network(*shown)
-        alone = show(self.model, [image], [mask])
-        logits = _logits(self.model, alone, image, self.fusion)
-        guess = (logits[1] > logits[0])[None]
-        return float(pair_iou(guess, mask[None].to(guess.device)))
+        brought = self._brought(self.supports)
+        return Trust(own_ious(self.model, self.support, brought, self.config), scores)
 
     def find(self, photo: Any) -> Found:
         """Find the thing in one photograph."""
         support, image = self.support, _photo(photo)
-        pixels = self.framing.to_network(image)[0]
-        scores = _logits(self.model, support, pixels, self.fusion)
-        # The difference alone decides: half the memory of both maps, which large pictures need.
-        back = self.framing.logits_back((scores[1] - scores[0])[None].float(), image.shape[:2])[0]
-        probability = back.sigmoid().cpu().numpy()
-        presence = presence_of(probability)
-        mask = (back > 0).cpu().numpy()
-        return Found(mask if presence >= self.least else np.zeros_like(mask), probability, presence)
+        mask, chance = find_object(self.model, support, image, self.config, self.least)
+        return Found(mask, chance, presence(chance))
 
     def predict(self, photos: Any) -> list[Found]:
         """Find the thing in each of the photographs; a single one is a list of one."""
         return [self.find(photo) for photo in _several(photos)]
-
-
-def presence_of(probability: np.ndarray) -> float:
-    """Average the highest hundredth of a map [H, W] (one pixel at least): is the thing there?"""
-    count = max(1, round(SUREST * probability.size))
-    return float(np.partition(probability, -count, axis=None)[-count:].mean())
-
-
-@torch.inference_mode()
-def _logits(model: Method, support: Support, image: Tensor, fusion: Fusion) -> Tensor:
-    """Segment one image [3, h, w] in 0..1: score maps [2, h, w]."""
-    device = device_of(model)
-    query = as_taken(send(image[None], device), model.backbone)
-    with autocast(device):
-        return model.segment(support, query, fusion).fused_logits[0]
 
 
 # ------------------------------------------------------------------ what is given
@@ -188,7 +165,8 @@ def _pair(photo: Any, mask: Any) -> Shown:
     if isinstance(mask, (str, Path)):
         if not isinstance(photo, (str, Path)):
             raise ValueError(f"{mask} belongs to no file: give photograph and mask both as files")
-        return Shown(*read_pair(photo, mask, REPLACE))
+        image, read = read_pair(photo, mask, REPLACE)
+        return Shown(image, read.mask)
     image, labels = _photo(photo), _labels(mask)
     if labels.shape != image.shape[:2]:
         raise ValueError(
