@@ -39,28 +39,39 @@ def tile(picture: np.ndarray, mask: np.ndarray, colour: str = PREDICTED) -> np.n
     return squared(overlay(np.asarray(small), {colour: mask}))
 
 
-def shown_figure(finder: Finder, columns: int = 4) -> Figure:
+def shown_figure(finder: Finder) -> Figure:
     """Show the supports with their masks, and how far each can be trusted."""
-    pictures = [tile(image, mask, TRUTH) for image, mask in finder.supports]
-    numbers = zip(*finder.trust, strict=True)
-    titles = [f"support {k}: itself {own:.2f}" for k, (own, _) in enumerate(numbers, 1)]
+    pictures = [tile(shown.image, shown.mask, TRUTH) for shown in finder.supports]
+    own, scores = finder.trust
+    titles = [f"marked {k}: itself {o:.2f}" for k, o in enumerate(own, 1)]
     if len(pictures) > 1:
-        scores = finder.trust.scores
         titles = [f"{title}, others {s:.2f}" for title, s in zip(titles, scores, strict=True)]
-    return mosaic(pictures, titles, max(columns, len(pictures)))
+    return mosaic(pictures, titles, len(pictures))
 
 
 def found_figure(
-    photos: Sequence[np.ndarray], found: Sequence[Found], names: Sequence[str], maps: bool = False
+    finder: Finder,
+    photos: Sequence[Path | np.ndarray],
+    found: Sequence[Found],
+    names: Sequence[str],
+    maps: bool = False,
 ) -> Figure:
-    """Show where the thing was found in photographs; maps: below, the probability of each pixel."""
-    pictures = [tile(photo, f.mask) for photo, f in zip(photos, found, strict=True)]
-    titles = [f"{name}: {f.share:.0%} of it" for name, f in zip(names, found, strict=True)]
-    if maps:
-        pictures += [heat(squared(f.probability, 0)) for f in found]
-        titles += [f"presence {f.presence:.2f}" for f in found]
-        return mosaic(pictures, titles, len(found))
-    return mosaic(pictures, titles, min(4, len(found)))
+    """Show the supports, and where the thing was found in photographs, five pictures in a row.
+
+    maps: in one row, with the probability of each pixel below it.
+    """
+    pictures: list[np.ndarray | None] = [tile(s.image, s.mask, TRUTH) for s in finder.supports]
+    titles, blank = ["marked"] * len(pictures), [None] * len(pictures)
+    for photo, one, name in zip(photos, found, names, strict=True):
+        image = photo if isinstance(photo, np.ndarray) else read_query(photo)
+        pictures.append(tile(image, one.mask))
+        titles.append(f"{name}: {one.share:.0%} of it")
+    if not maps:
+        return mosaic(pictures, titles, min(5, len(pictures)))
+    columns = len(pictures)
+    pictures += [*blank, *(heat(squared(one.probability, 0)) for one in found)]
+    titles += [*[""] * len(blank), *(f"presence {one.presence:.2f}" for one in found)]
+    return mosaic(pictures, titles, columns)
 
 
 def first_look(finder: Finder, place: int = 0) -> tuple[np.ndarray, np.ndarray]:
