@@ -15,8 +15,7 @@ from scl.method.contracts import Method
 from scl.method.fusion import pair_iou
 from scl.method.records import Segmentation, Support
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
-from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
-from tests.helpers.models import TinyBackbone, random_task, tiny_model
+from tests.helpers.models import Stages, TinyBackbone, random_task, tiny_model
 
 torch.set_num_threads(1)
 
@@ -138,7 +137,7 @@ def test_a_mask_beside_the_thing_is_not_found_again_in_its_own_picture(finder):
 
 def test_of_similarity_maps_trust_is_what_the_method_measured():
     torch.manual_seed(0)
-    model = SimilaritySCL(EfficientNetLite0(kept=ALL_STAGES), SimilarityConfig(features=0, width=8))
+    model = SimilaritySCL(Stages(), SimilarityConfig(features=0, width=8))
     finder = Finder(model, Fit(64, "whole"), device="cpu")
     finder.fit([drawn()[0], drawn(size=(90, 90))[0]], [drawn()[1], drawn(size=(90, 90))[1]])
     brought = [finder.framing.to_network(*s) for s in finder.supports]
