@@ -43,7 +43,7 @@ def shown_figure(finder: Finder) -> Figure:
     """Show the supports with their masks, and how far each can be trusted."""
     pictures = [tile(shown.image, shown.mask, TRUTH) for shown in finder.supports]
     own, scores = finder.trust
-    titles = [f"marked {k}: itself {o:.2f}" for k, o in enumerate(own, 1)]
+    titles = [f"{k}: itself {o:.2f}" for k, o in enumerate(own, 1)]
     if len(pictures) > 1:
         titles = [f"{title}, others {s:.2f}" for title, s in zip(titles, scores, strict=True)]
     return mosaic(pictures, titles, len(pictures))

@@ -75,11 +75,11 @@ def test_squared_puts_what_it_is_given_in_the_middle():
 def test_titles_tell_the_finders_own_numbers(finder):
     image, mask = block()
     finder.fit(image, mask)
-    assert texts(finding.shown_figure(finder)) == [f"marked 1: itself {finder.trust.own[0]:.2f}"]
+    assert texts(finding.shown_figure(finder)) == [f"1: itself {finder.trust.own[0]:.2f}"]
     finder.add(*block((50, 50)))
     own, scores = finder.trust
     assert texts(finding.shown_figure(finder)) == [
-        f"marked {k}: itself {own[k - 1]:.2f}, others {scores[k - 1]:.2f}" for k in (1, 2)
+        f"{k}: itself {own[k - 1]:.2f}, others {scores[k - 1]:.2f}" for k in (1, 2)
     ]
     found = finder.predict([image, image])
     words = texts(finding.found_figure(finder, [image, image], found, ["a", "b"], maps=True))

@@ -67,12 +67,15 @@ def finding_look(
 
 
 def finding_figure(view: FindingLook) -> Figure:
-    """Show the supports as they were shown, with their numbers, and what was found."""
+    """Show the supports as they were shown, and what was found.
+
+    In each title: how well a support is found in itself / how well it finds the others.
+    """
     pictures, titles = list[np.ndarray | None](), list[str]()
     for k, (image, mask) in enumerate(zip(view.images, view.masks, strict=True)):
         out = view.kinds[k] == LEFT_OUT
         pictures.append(enlarge(image) if out else tile(image, mask, TRUTH))
-        numbers = "" if out else f": itself {view.own[k]:.2f}, others {view.scores[k]:.2f}"
+        numbers = "" if out else f": {view.own[k]:.2f} / {view.scores[k]:.2f}"
         titles.append(f"{k + 1} {view.kinds[k]}{numbers}")
     pictures.append(outlined(tile(view.query, view.found.mask), view.truth == 1))
     titles.append(f"found: overlap {view.overlap:.2f}")
