@@ -46,10 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     flops = command("flops", "study", "count the arithmetic of one episode at full size")
     flops.add_argument("--results", type=Path, help="folder whose flops.json is written")
     _side_options(command("side", "study", "train rows on photographs side by side, score them"))
-    general = command("general", "study", "train the general model on photographs and toys")
-    general.add_argument("--root", required=True, help="folder of PASCAL VOC 2012")
-    general.add_argument("--out", type=Path, help="folder of the model (default: the package's)")
-    general.add_argument("--kept", type=Path, help=KEPT)
+    made = "train the general model on photographs and toys, or test it on others"
+    _general_options(command("general", "study", made))
     _table_options(command("table", "study", "print the stored tables"))
     _data_commands(commands.add_parser("data", help="fetch or verify the published benchmarks"))
     scored = "score a checkpoint as the paper does; can go on"
@@ -90,6 +88,17 @@ def _side_options(side: argparse.ArgumentParser) -> None:
     add("--seed", type=int, nargs="+", default=[0])
     add("--row", nargs="+", help="default: all")
     add("--list", action="store_true", help="print the command of each missing run, run nothing")
+    add("--kept", type=Path, help=KEPT)
+    add("--results", type=Path, help="default: the results folder of the course")
+
+
+def _general_options(general: argparse.ArgumentParser) -> None:
+    add = general.add_argument
+    add("--root", help="folder of PASCAL VOC 2012, or of its validation part, to train on")
+    add("--fold", type=int, help="leave out its novel classes, and test on them")
+    add("--photos", type=Path, help="test on these, a folder a class, instead of training")
+    add("--episodes", type=int, default=500, help="of the test with one support")
+    add("--out", type=Path, help="folder of the model (default: the package's)")
     add("--kept", type=Path, help=KEPT)
     add("--results", type=Path, help="default: the results folder of the course")
 
@@ -193,11 +202,11 @@ def _predict_options(predict: argparse.ArgumentParser) -> None:
 def _model_options(parser: argparse.ArgumentParser, usual: str | None = None) -> None:
     """Add what every use of a checkpoint needs; usual: the one that is taken without a word."""
     add = parser.add_argument
-    kinds = "a file, ours or of the released code; general, cosine, or a head's name in data/heads"
+    kinds = "a file, ours or the released code's; general; cosine; or a head in data/heads by name"
     kinds += f" (default: {usual})" if usual else ""
     named = None if usual is None else Path(usual)
     add("--checkpoint", type=Path, default=named, required=usual is None, help=kinds)
-    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit.Fit")
+    add("--resize", choices=("exact", "released", "native", "whole"), help="see scl.datasets.fit")
     add("--side", type=int, help="pixels a side (default: as trained, if that is known, or 473)")
     known = "of several supports (default: as its recipe says, if that is known, or cross)"
     add("--fusion", choices=("cross", "average", "vectors"), help=known)

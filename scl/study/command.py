@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from scl.files import kept_folder, write_text
+from scl.files import kept_folder, write_json, write_text
+from scl.models.general import general_record, load_general
 from scl.study.compute import compute, compute_all
 from scl.study.costs import write_record
 from scl.study.grid import HEADS, RESULTS, Experiment, grid, missing
@@ -78,11 +79,24 @@ def side(options: argparse.Namespace) -> None:
 
 
 def general(options: argparse.Namespace) -> None:
-    """Train the general model, and write it with its record."""
+    """Train the general model, or one for a fold, which is tested; or test it on a folder."""
     from scl.models.general import FOLDER
-    from scl.study.general import make
+    from scl.study import general as making  # here, for it brings the toys
 
-    print(make(options.root, options.kept or kept_folder(), options.out or FOLDER))
+    folder, kept = options.out or FOLDER, options.kept or kept_folder()
+    if options.photos:
+        dataset, name = making.photographs(options.photos), "general-photos"
+    elif options.root is None:
+        raise ValueError("general needs --root (to train) or --photos (to test): name a folder")
+    else:
+        print(making.make(options.root, kept, folder, fold=options.fold))
+        if options.fold is None:
+            return
+        dataset, name = making.novel_of(options.root, options.fold), f"general-f{options.fold}"
+    found = making.judge(load_general(folder), dataset, kept, options.episodes)
+    path = (options.results or RESULTS) / f"{name}.json"
+    write_json(path, {"model": general_record(folder), "episodes": options.episodes, **found})
+    print(path)
 
 
 def flops(options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from scl.study.paper_tables import (
 from scl.study.published import ABLATIONS, TABLES, references
 from scl.study.scores import stored
 from scl.study.settings import settings_table
+from scl.study.side_tables import effect_table, side_count, side_fusion_table, side_table
 from scl.study.tables import (
     NAMES,
     five_shot_table,
@@ -63,6 +64,11 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "folds": partial(fold_table, "canet", results),
         "flops": partial(flop_table, results),
         "costs": partial(cost_table, results),
+        "side pascal": partial(side_table, "pascal", results),
+        "side toyshop": partial(side_table, "toyshop", results),
+        "side effects": partial(effect_table, results),
+        "side five": partial(side_fusion_table, "pascal", "scl", results),
+        "side count": partial(side_count, results),
         "rules": rules_table,
         "settings": settings_table,
         "gpu": partial(gpu_line, results),

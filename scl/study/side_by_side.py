@@ -121,12 +121,14 @@ def learn(
         models[name] = SimilaritySCL(backbone, config)
     trainers = [Trainer(model, plan, "cpu") for model in models.values()]
     comparing = next(iter(models.values()))
-    for batch in tqdm(
-        islice(batches, plan.steps), "training", plan.steps, leave=False, disable=None
-    ):
+    taken = tqdm(islice(batches, plan.steps), "training", plan.steps, leave=False, disable=None)
+    for step, batch in enumerate(taken):
         query = with_cells(comparing, batch)
         for trainer in trainers:
-            trainer.step(batch._replace(query=query))
+            # Drop-out takes the same from every row, whatever other rows there are.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(plan.seed * 100_003 + step)
+                trainer.step(batch._replace(query=query))
     return {name: model.eval() for name, model in models.items()}
 
 

@@ -629,7 +629,7 @@ def test_names_of_heads_are_close_or_refused(tmp_path, monkeypatch, capsys):
 
 def test_every_kept_head_can_be_named():
     heads = {path.stem for path in HEADS.glob("*.safetensors")}
-    assert heads and set(model_names()) == heads | {"cosine"}
+    assert heads and set(model_names()) == heads | {"cosine", "general"}
 
 
 def test_predict_warns_of_masks_of_more_than_two_thirds(head, tmp_path, capsys):

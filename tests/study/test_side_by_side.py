@@ -1,0 +1,119 @@
+"""Rows that learn side by side: the same batches, the same episodes, and their tables."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from scl.datasets.fit import Fit
+from scl.datasets.kept import KeptCells
+from scl.method.episode import EpisodeSampler
+from scl.method.metric import count_pixels
+from scl.method.similarity import SimilarityConfig, SimilaritySCL
+from scl.models.prototypes import Prototypes
+from scl.study import side_tables
+from scl.study.side_by_side import (
+    ROWS,
+    TRAINED,
+    choose,
+    drawn_batches,
+    learn,
+    missing,
+    path_of,
+    read_row,
+    score,
+    with_cells,
+)
+from scl.training.trainer import TrainConfig
+from tests.helpers.drawn import Blocks
+from tests.helpers.models import Stages
+
+PLAN = TrainConfig(steps=12, batch=4, lr=1e-2)
+SMALL = {"features": 4, "width": 8}
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory) -> KeptCells:
+    encoder, folder = Prototypes(Stages(), "cosine"), tmp_path_factory.mktemp("kept")
+    return KeptCells(encoder, Blocks(), Fit(64, "whole"), folder, truths=True)
+
+
+def test_rows_learn_the_same_side_by_side_and_alone(bank):
+    configs = {"scl": SimilarityConfig(**SMALL), "v_s": SimilarityConfig("none", False, **SMALL)}
+    together = learn(configs, drawn_batches(bank, 4, 0), PLAN, Stages())
+    alone = learn({"v_s": configs["v_s"]}, drawn_batches(bank, 4, 0), PLAN, Stages())
+    for name, value in alone["v_s"].head.state_dict().items():
+        torch.testing.assert_close(together["v_s"].head.state_dict()[name], value)
+
+
+def test_a_head_learns_to_find_blocks(bank):
+    plan = TrainConfig(steps=60, batch=6, lr=1e-2)
+    made = learn({"scl": SimilarityConfig(**SMALL)}, drawn_batches(bank, 6, 0), plan, Stages())
+    untrained = SimilaritySCL(Stages(), SimilarityConfig(**SMALL)).eval()
+    episodes = EpisodeSampler(bank.dataset).fixed(20, 1)
+    found = score({"after": made["scl"], "before": untrained}, bank, episodes)
+    assert found["after", "cross"].miou > max(0.5, found["before", "cross"].miou + 0.2)
+
+
+def test_scores_are_counted_at_the_pictures_own_size(bank):
+    model = SimilaritySCL(Stages(), SimilarityConfig(**SMALL)).eval()
+    (episode,) = EpisodeSampler(bank.dataset).fixed(1, 5)
+    batch, truth = bank.batch([episode]), torch.tensor(bank.truth(episode))
+    support = model.condition(batch.support, batch.support_masks)
+    done = model.segment(support, with_cells(model, batch), size=truth.shape)
+    expected = count_pixels(done.mask, truth[None])
+    assert np.array_equal(score({"m": model}, bank, [episode])["m", "cross"].counts, expected)
+
+
+def test_some_batches_have_queries_without_the_object(bank):
+    batches = list(islice(drawn_batches(bank, 8, 0, absent=0.5), 6))
+    empty = [not (mask == 1).any() for batch in batches for mask in batch.query_masks]
+    assert 0.2 < np.mean(empty) < 0.8
+    assert all((m == 1).any() for b in islice(drawn_batches(bank, 8, 0), 6) for m in b.query_masks)
+
+
+def test_a_threshold_is_chosen_on_what_is_given(bank):
+    episodes = EpisodeSampler(bank.dataset).fixed(6, 2)
+    best = choose(lambda t: Prototypes(Stages(), "cosine", t), bank, episodes)
+    found = {
+        t: score({"m": Prototypes(Stages(), "cosine", t)}, bank, episodes)["m", "cross"].miou
+        for t in (best, 0.5)
+    }
+    assert found[best] >= found[0.5]
+
+
+def a_record(data: str, row: str, fold: int, seed: int, miou: float, results) -> None:
+    episodes = [[fold * 5, 10, 20], [fold * 5 + 1, 5, 10]]
+    scores = {"miou": miou, "fb_iou": 0.7, "per_class": {}, "episodes": episodes}
+    path = path_of(data, row, fold, seed, results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"data": data, "row": row, "fold": fold, "seed": seed, "steps": 350}
+    path.write_text(json.dumps(record | {"scores": {"1": scores, "5 cross": scores}}))
+
+
+def test_what_is_missing_is_listed_and_the_rest_read(tmp_path):
+    assert missing("pascal", 0, 0, tmp_path) == list(ROWS)
+    a_record("pascal", "scl", 0, 0, 0.5, tmp_path)
+    assert "scl" not in missing("pascal", 0, 0, tmp_path)
+    assert read_row("pascal", "scl", "1", tmp_path)[0, 0]["miou"] == 0.5
+    assert read_row("pascal", "v_s", "1", tmp_path) == {}
+    assert read_row("pascal", "scl", "5-wrong cross", tmp_path) == {}
+
+
+def test_tables_hold_every_row_and_say_what_is_not_run(tmp_path):
+    for fold in range(4):
+        for seed in range(3):
+            for row, miou in (("scl", 0.5), ("v_s", 0.4), ("cosine", 0.3), ("self-support", 0.35)):
+                a_record("pascal", row, fold, seed, miou + 0.01 * seed, tmp_path)
+    table = side_tables.side_table("pascal", tmp_path)
+    assert len(table.splitlines()) == 2 + len(ROWS) and "not run yet" in table
+    assert "+15.0" in table  # scl against the best rule without training
+    effects = side_tables.effect_table(tmp_path).splitlines()
+    assert "+10.0" in effects[2] and effects[2].endswith("not run yet |")
+    assert "not run yet" in side_tables.side_fusion_table("pascal", "scl", tmp_path)
+    assert f"pascal: 48 of {12 * len(ROWS)}" in side_tables.side_count(tmp_path)
+    assert set(side_tables.NAMES) == set(ROWS) and set(TRAINED) <= set(ROWS)
