@@ -9,11 +9,12 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from scl.course.draw import enlarge, mosaic, outlined
+from scl.course.draw import enlarge, mosaic, outlined, squared
 from scl.course.explorers.fusion import LEFT_OUT, spoil_kinds
 from scl.course.finding import overlap, tile
 from scl.course.spoil import spoil_item
 from scl.course.widgets import dropdown, explorer
+from scl.device import device_of
 from scl.evaluation.finder import Finder, Found
 from scl.evaluation.overlay import TRUTH
 from scl.method.episode import Dataset
@@ -56,7 +57,8 @@ def finding_look(
         spoil_item(dataset, item, kind.replace(LEFT_OUT, "clean"), np.random.default_rng((seed, k)))
         for k, (item, kind) in enumerate(zip(supports, kinds, strict=True))
     ]
-    other = Finder(finder.model, finder.framing, finder.fusion, finder.least)
+    device = device_of(finder.model)
+    other = Finder(finder.model, finder.framing, finder.fusion, finder.least, device)
     other.fit([images[k] for k in kept], [masks[k] for k in kept])
     trust = [dict(zip(kept, numbers, strict=True)) for numbers in other.trust]
     own, scores = ([known.get(k, np.nan) for k in range(len(kinds))] for known in trust)
@@ -74,10 +76,10 @@ def finding_figure(view: FindingLook) -> Figure:
     pictures, titles = list[np.ndarray | None](), list[str]()
     for k, (image, mask) in enumerate(zip(view.images, view.masks, strict=True)):
         out = view.kinds[k] == LEFT_OUT
-        pictures.append(enlarge(image) if out else tile(image, mask, TRUTH))
+        pictures.append(enlarge(squared(image)) if out else tile(image, mask, TRUTH))
         numbers = "" if out else f": {view.own[k]:.2f} / {view.scores[k]:.2f}"
         titles.append(f"{k + 1} {view.kinds[k]}{numbers}")
-    pictures.append(outlined(tile(view.query, view.found.mask), view.truth == 1))
+    pictures.append(outlined(tile(view.query, view.found.mask), squared(view.truth, 0)))
     titles.append(f"found: overlap {view.overlap:.2f}")
     return mosaic(pictures, titles, len(pictures))
 
