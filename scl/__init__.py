@@ -34,6 +34,7 @@ def offer(
 __getattr__, __dir__ = offer(
     __name__,
     {
+        "evaluation.finder": "Finder",
         "models.build": "build_model full_size",
         "models.checkpoint": "load_checkpoint",
         "models.released": "load_released",

@@ -93,6 +93,14 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
+def squared(picture: np.ndarray, fill: int = 255) -> np.ndarray:
+    """Set a picture [H, W, 3] or a map [H, W] in the middle of a square: it keeps its shape."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    margins = [((side - x) // 2, side - x - (side - x) // 2) for x in (height, width)]
+    return np.pad(picture, [*margins, *[(0, 0)] * (picture.ndim - 2)], constant_values=fill)
+
+
 def heat(cells: np.ndarray) -> np.ndarray:
     """Colour a map h x w in 0..1 as a mosaic's picture, its cells visible."""
     return grow(colormaps["cividis"](np.clip(cells, 0, 1), bytes=True)[..., :3], (SIDE, SIDE))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scl.course.draw import to_bytes
+from scl.course.explorers.finding import finding_explorer, finding_figure, finding_look
 from scl.course.explorers.found_lost import (
     found_lost_explorer,
     found_lost_query_figure,
@@ -22,8 +24,11 @@ from scl.course.explorers.losses import loss_explorer, loss_figure, read_stored,
 from scl.course.notebooks import Outcome, run_notebook
 from scl.course.spoil import SPOILS, spoil_mask
 from scl.course.widgets import message_figure
+from scl.datasets.fit import Fit
+from scl.evaluation.finder import Finder
+from scl.method.similarity import SimilarityConfig, SimilaritySCL
 from scl.study.grid import GUIDED, Experiment
-from tests.helpers.models import texts
+from tests.helpers.models import Stages, texts
 from tests.helpers.notebooks import notebook_of
 
 RUNS, AT_ONCE, RUN_SECONDS = 20, 2, 600  # so long that only one that hangs is stopped
@@ -68,7 +73,15 @@ def boxes(world, results):
         "found/lost": found_lost_explorer(guides, toys, banks["canet"], one),
         "fusion": fusion_explorer(made["canet"], toys, banks["canet"], three),
         "loss": loss_explorer(results),
+        "finding": finding_explorer(similar(), toys, three.supports, three.query),
     }
+
+
+def similar():
+    """A finder on an untrained model of similarity maps, the same every time."""
+    torch.manual_seed(0)
+    model = SimilaritySCL(Stages(), SimilarityConfig(features=0, width=8))
+    return Finder(model, Fit(64, "whole"), device="cpu")
 
 
 def twin(world, results, name: str, values: dict):
@@ -76,6 +89,9 @@ def twin(world, results, name: str, values: dict):
     toys, made, banks, guides, one, three = world
     if name == "loss":
         return loss_figure(read_stored(results), **values)
+    if name == "finding":
+        kinds = tuple(values.values())
+        return finding_figure(finding_look(similar(), toys, three.supports, three.query, kinds))
     if name == "fusion":
         kinds = tuple(values.values())
         return fusion_figure(fusion_look(made["canet"], toys, banks["canet"], three, kinds))
@@ -183,7 +199,7 @@ def test_names_at_line_ends_stay_apart(values, gap):
 # -------------------------------------------------------------------- widgets
 
 
-@pytest.mark.parametrize("name", ["found/lost", "fusion", "loss"])
+@pytest.mark.parametrize("name", ["found/lost", "fusion", "loss", "finding"])
 def test_every_control_changes_the_picture_into_its_twins(boxes, world, results, name):
     box = boxes[name]
     for control in box.controls.values():
@@ -195,7 +211,7 @@ def test_every_control_changes_the_picture_into_its_twins(boxes, world, results,
         assert box.picture.value == before
 
 
-@pytest.mark.parametrize("name", ["found/lost", "fusion", "loss"])
+@pytest.mark.parametrize("name", ["found/lost", "fusion", "loss", "finding"])
 def test_controls_are_named_rest_before_they_report_and_can_be_called(boxes, name):
     box = boxes[name]
     for control in box.controls.values():

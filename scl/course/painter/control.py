@@ -9,9 +9,8 @@ import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
-from PIL import Image
 
-from scl.course.draw import panels, with_still
+from scl.course.draw import panels, squared, with_still
 from scl.course.painter.keeping import MaskFile, painted_path
 from scl.course.painter.pixels import put_patch, reduced, to_jpeg, to_runs
 from scl.datasets.photos import read_image
@@ -35,15 +34,7 @@ def painted_figure(picture: np.ndarray, mask: np.ndarray, name: str) -> Figure:
     picture = reduced(picture, 400)  # about what is printed, so that outlines show
     labels = grow(mask, picture.shape[:2])
     shown = overlay(picture, {TRUTH: labels == 1, ORANGE: labels == IGNORE})
-    side = max(picture.shape)  # panels are squares
-    squares = []
-    for each in (picture, shown):
-        square = Image.new("RGB", (side, side), "white")
-        square.paste(
-            Image.fromarray(each), ((side - each.shape[1]) // 2, (side - each.shape[0]) // 2)
-        )
-        squares.append(np.asarray(square))
-    return panels(squares, [name, summary(mask)], side=3.2)
+    return panels([squared(picture), squared(shown)], [name, summary(mask)], side=3.2)
 
 
 def summary(mask: np.ndarray) -> str:
