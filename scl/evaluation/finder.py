@@ -16,14 +16,12 @@ from scl.datasets.photos import read_image, read_pair
 from scl.device import pick_device
 from scl.evaluation.predict import REPLACE, find_object
 from scl.evaluation.protocol import ProtocolConfig, ready, show
-from scl.evaluation.trust import own_ious, presence
+from scl.evaluation.trust import own_ious
 from scl.method.checks import LABELS
 from scl.method.contracts import Method
 from scl.method.records import Fusion, Support
 from scl.method.vectors import IGNORE
 from scl.models.general import general_record, load_general
-
-WHOLE = Fit(256, "whole")  # what the general model wants
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Found:
     """Where a thing is in one photograph.
 
     mask: [H, W] of true and false, at the photograph's own size; probability: [H, W] in 0..1;
-    presence: the mean of its highest hundredth. The mask is empty where the finder takes the thing
-    to be absent (see Finder.least), whatever the probability says.
+    presence: whether the thing is there at all, 0..1 (scl.evaluation.trust). The mask is empty
+    where the finder takes it to be absent (see Finder.least), whatever the probability says.
     """
 
     mask: np.ndarray
@@ -66,7 +64,8 @@ class Trust(NamedTuple):
 class Finder:
     """Learn a thing from photographs and masks, and find it in other photographs.
 
-    model: any Method; the general model by default. framing: how photographs are brought to it.
+    model: any Method; the general model by default. framing: how photographs are brought to it;
+    default: as the general model wants them.
     fusion: how several supports become one answer. least: below this presence a mask is empty;
     default: what the general model was measured to need, and 0 for another model. device: "auto"
     for CUDA where there is one.
@@ -79,15 +78,16 @@ class Finder:
     def __init__(
         self,
         model: Method | None = None,
-        framing: Fit = WHOLE,
+        framing: Fit | None = None,
         fusion: Fusion = "cross",
         least: float | None = None,
         device: str | torch.device = "auto",
     ):
-        general = model is None
+        record, general = general_record(), model is None
         self.model: Method = ready(load_general() if model is None else model, pick_device(device))
-        known = float(general_record().get("least_presence", 0)) if general else 0.0
-        self.framing, self.fusion, self.least = framing, fusion, known if least is None else least
+        known = float(record["least_presence"]) if general else 0.0
+        self.framing = framing or Fit(record["side"], record["resize"])
+        self.fusion, self.least = fusion, known if least is None else least
         self.supports: list[Shown] = []
         self._read: Support | None = None
 
@@ -132,8 +132,7 @@ class Finder:
     def find(self, photo: Any) -> Found:
         """Find the thing in one photograph."""
         support, image = self.support, _photo(photo)
-        mask, chance = find_object(self.model, support, image, self.config, self.least)
-        return Found(mask, chance, presence(chance))
+        return Found(*find_object(self.model, support, image, self.config, self.least))
 
     def predict(self, photos: Any) -> list[Found]:
         """Find the thing in each of the photographs; a single one is a list of one."""

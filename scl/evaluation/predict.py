@@ -33,7 +33,7 @@ from scl.evaluation.outputs import (
 )
 from scl.evaluation.overlay import TRUTH
 from scl.evaluation.protocol import ProtocolConfig, ready, show
-from scl.evaluation.trust import find_scores, own_ious, presence
+from scl.evaluation.trust import find_scores, own_ious
 from scl.files import write_atomically, write_together
 from scl.method.contracts import Method
 from scl.method.losses import likelier
@@ -103,16 +103,16 @@ def read_support(
 
 def find_object(
     model: Method, support: Support, image: np.ndarray, config: ProtocolConfig, least: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false, and chances.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Find where the object is in an image [H, W, 3] uint8: [H, W] of true and false.
 
-    The chances [H, W] are the softmax of the scores, 0..1. least: the presence below which the
-    object is said not to be there.
+    Returns also the chances [H, W], the softmax of the scores, 0..1, and the presence of the object
+    (scl.evaluation.trust). least: the presence below which it is said not to be there.
     """
-    scores = find_scores(model, support, image, config)
+    scores, there = find_scores(model, support, image, config)
     chance = scores.softmax(dim=0)[1].cpu().numpy()
     found = likelier(scores).bool().cpu().numpy()
-    return found & (presence(chance) >= least), chance
+    return found & (there >= least), chance, there
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
@@ -211,9 +211,8 @@ def predict_files(
         try:
             image = read_query(query)
             with room_for(fit):
-                found, chance = find_object(model, support, image, config, least)
+                found, chance, there = find_object(model, support, image, config, least)
             write_found(image, found, names, chance if probabilities else None)
-            there = presence(chance)
             share = float(found.mean())
             made.done.append(Predicted(query, names.mask, names.view, share, there))
         except (ValueError, OSError) as error:

@@ -15,7 +15,7 @@ from scl.method.contracts import Method
 from scl.method.fusion import pair_iou
 from scl.method.losses import likelier
 from scl.method.records import Support
-from scl.method.similarity import SimilaritySupport
+from scl.method.similarity import SimilaritySegmentation, SimilaritySupport
 
 SUREST = 0.01  # the share of a picture's pixels whose chances tell whether the object is there
 
@@ -23,17 +23,20 @@ SUREST = 0.01  # the share of a picture's pixels whose chances tell whether the 
 @torch.inference_mode()
 def find_scores(
     model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
-) -> Tensor:
-    """Score an image [H, W, 3] uint8: maps [2, H, W] of its own size."""
+) -> tuple[Tensor, float]:
+    """Score an image [H, W, 3] uint8: maps [2, H, W] of its own size, and the object's presence."""
     device = device_of(model)
     query = config.fit.to_network(image)[0][None]
     with autocast(device, config.precision):
         found = model.segment(support, as_taken(send(query, device), model.backbone), config.fusion)
-    return config.fit.logits_back(found.fused_logits[0], image.shape[:2])
+    scores = config.fit.logits_back(found.fused_logits[0], image.shape[:2])
+    if isinstance(found, SimilaritySegmentation):
+        return scores, float(found.presence)
+    return scores, surest(scores.softmax(dim=0)[1].cpu().numpy())
 
 
-def presence(chance: np.ndarray) -> float:
-    """Average the highest hundredth of the chances [H, W], 0..1: near 0 where nothing is found."""
+def surest(chance: np.ndarray) -> float:
+    """Average the highest hundredth of the chances [H, W], 0..1: presence for any method."""
     flat = chance.ravel()
     count = max(1, round(SUREST * flat.size))
     return float(np.partition(flat, flat.size - count)[-count:].mean())

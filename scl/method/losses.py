@@ -55,17 +55,3 @@ def _shrink_labels(mask: Tensor, size: tuple[int, ...]) -> Tensor:
     unknown = F.adaptive_avg_pool2d((mask == IGNORE).float().unsqueeze(1), (h, w)).squeeze(1) > 0.5
     labels = shrink_mask(mask, size).long()
     return labels.masked_fill(unknown & (labels == 0), IGNORE)
-
-
-def overlap_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy and soft Dice of one logit a cell, for heads that see similarity maps.
-
-    logits: [N, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar. Dice, one less
-    the overlap 2 |p m| / (|p| + |m|), counts small objects as much as large ones.
-    """
-    enlarged = F.interpolate(logits.float().unsqueeze(1), mask.shape[-2:], mode="bilinear")
-    z, truth, known = enlarged.squeeze(1), (mask == 1).float(), (mask != IGNORE).float()
-    entropy = F.binary_cross_entropy_with_logits(z, truth, known, reduction="sum")
-    p = z.sigmoid() * known
-    both, each = (p * truth).sum(dim=(1, 2)), (p + truth).sum(dim=(1, 2))
-    return entropy / known.sum().clamp(min=1) + (1 - (2 * both + 1) / (each + 1)).mean()

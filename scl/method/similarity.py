@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from scl.method.contracts import Backbone, Method
 from scl.method.fusion import confidence, pair_iou
-from scl.method.losses import likelier, overlap_loss, resize_logits
+from scl.method.losses import likelier, resize_logits
 from scl.method.records import Fusion, Images, Maps, Masks, Segmentation, Support
-from scl.method.vectors import split_regions
+from scl.method.vectors import IGNORE, split_regions
 
 Split = Literal["none", "found-lost", "inside-edge", "k-means"]
 
@@ -270,6 +270,18 @@ class SimilaritySupport(Support):
     own: Tensor = torch.empty(0)
 
 
+@dataclass(frozen=True)
+class SimilaritySegmentation(Segmentation):
+    """What `segment` returns, and `presence`, [B] in 0..1: is the object there at all?
+
+    It is the mean of two cosines at the deepest stage: the highest of any cell to a single cell of
+    the object, and that of the average of what was found to v_s. How sure a prediction is of its
+    best cells tells less: something is always the likeliest.
+    """
+
+    presence: Tensor = torch.empty(0)
+
+
 class SimilaritySCL(Method):
     """A frozen backbone of several stages, and the heads on similarity maps."""
 
@@ -442,15 +454,28 @@ class SimilaritySCL(Method):
             sets = [(guide, known) for guide, known in self._each(support, count)]
         else:
             sets = [self._pooled(support, count, weighted=fusion == "cross")]
-        found = []
+        found, there = list[Tensor](), list[Tensor]()
         for guide, known in sets:
             compared = maps.high if len(support.known) == 1 else None
             if compared is None:
                 compared = cell_maps(maps.mid, known, self.widths)
             found.append(self.looks(maps.mid, compared, guide)[-1])
+            there.append(self.presence(maps.mid, compared, guide, found[-1]))
         logits = torch.stack([two_sided(z) for z in found], dim=1)  # [B, K or 1, 2, h, w]
         logits = resize_logits(logits, size, "centres")
-        return Segmentation(scores, mutual, logits, logits.mean(dim=1))
+        presence = torch.stack(there).mean(dim=0)
+        return SimilaritySegmentation(scores, mutual, logits, logits.mean(dim=1), presence)
+
+    def presence(self, cells: Tensor, compared: Tensor, guide: Guide, logits: Tensor) -> Tensor:
+        """Tell how like the object is to what is like it most, [N]; see SimilaritySegmentation."""
+        nearest = compared[:, -3].flatten(1).amax(dim=1)
+        chance = logits.sigmoid() * in_picture(cells).squeeze(1)
+        sure = chance * (chance > 0.5)
+        sure = torch.where(sure.sum(dim=(1, 2), keepdim=True) > 0, sure, chance)
+        deepest = self.widths[-1]
+        average = averages(cells[:, -deepest:], (sure,))[:, 0]
+        alike = F.cosine_similarity(average, guide.vectors[:, 0, -deepest:], dim=1)
+        return ((nearest + alike) / 2).clamp(0, 1)
 
     def _each(self, support: SimilaritySupport, count: int) -> list[tuple[Guide, Cells]]:
         """Give what each support alone tells about `count` queries."""
@@ -501,3 +526,17 @@ def _iou(logits: Tensor | None, truth: Tensor) -> Tensor:
     if logits is None:
         return torch.ones(len(truth), device=truth.device)
     return pair_iou(likelier(resize_logits(two_sided(logits), truth.shape[-2:], "centres")), truth)
+
+
+def overlap_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy and soft Dice of one logit a cell, for heads that see similarity maps.
+
+    logits: [N, h, w]; mask: [N, H, W] with 0, 1, 255 (ignored). Returns a scalar. Dice, one less
+    the overlap 2 |p m| / (|p| + |m|), counts small objects as much as large ones.
+    """
+    enlarged = F.interpolate(logits.float().unsqueeze(1), mask.shape[-2:], mode="bilinear")
+    z, truth, known = enlarged.squeeze(1), (mask == 1).float(), (mask != IGNORE).float()
+    entropy = F.binary_cross_entropy_with_logits(z, truth, known, reduction="sum")
+    p = z.sigmoid() * known
+    both, each = (p * truth).sum(dim=(1, 2)), (p + truth).sum(dim=(1, 2))
+    return entropy / known.sum().clamp(min=1) + (1 - (2 * both + 1) / (each + 1)).mean()

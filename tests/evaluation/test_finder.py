@@ -10,7 +10,7 @@ from PIL import Image
 import scl
 from scl.datasets.fit import Fit
 from scl.evaluation.finder import Finder
-from scl.evaluation.trust import presence
+from scl.evaluation.trust import surest
 from scl.method.contracts import Method
 from scl.method.fusion import pair_iou
 from scl.method.records import Segmentation, Support
@@ -121,7 +121,7 @@ def test_below_its_least_presence_a_mask_is_empty(finder):
     finder.fit(*drawn())
     there, gone = finder.find(drawn()[0]), finder.find(drawn(BLUE)[0])
     assert there.presence > 0.9 > 0.1 > gone.presence
-    assert there.presence == presence(there.probability)
+    assert there.presence == surest(there.probability)
     finder.least = there.presence + 1e-6
     assert not finder.find(drawn()[0]).mask.any()
     assert np.array_equal(finder.find(drawn()[0]).probability, there.probability)

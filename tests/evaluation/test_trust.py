@@ -8,7 +8,7 @@ import torch
 
 from scl.datasets.fit import Fit
 from scl.evaluation.protocol import ProtocolConfig, show
-from scl.evaluation.trust import own_ious, presence
+from scl.evaluation.trust import own_ious, surest
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
 from scl.models.prototypes import Prototypes
 from tests.helpers.drawn import Blocks
@@ -17,11 +17,11 @@ from tests.helpers.models import Stages
 FIT = Fit(64, "whole")
 
 
-def test_presence_is_the_mean_of_the_highest_hundredth():
+def test_the_surest_is_the_mean_of_the_highest_hundredth():
     chance = np.zeros((20, 20), np.float32)
     chance[0, :4] = 0.2, 0.4, 0.6, 0.8
-    assert presence(chance) == pytest.approx(0.5)
-    assert presence(np.full((3, 3), 0.3)) == pytest.approx(0.3)
+    assert surest(chance) == pytest.approx(0.5)
+    assert surest(np.full((3, 3), 0.3)) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("count", [1, 3])
