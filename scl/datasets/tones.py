@@ -94,7 +94,8 @@ def _of_palette(image: Image.Image) -> Marks:
     used = np.unique(codes)
     shown = colours[used]
     different = len(np.unique(shown, axis=0)) == len(used)
-    if different and (shown == shown[:, :1]).all():  # a grey picture, stored with a palette
+    labels = set(used.tolist()) == {0, 1, IGNORE}  # as VOC and the painter store a mask
+    if different and not labels and (shown == shown[:, :1]).all():  # greys, stored as a palette
         grey = colours[codes][..., 0]
         return Marks(grey, 0, "value", grey[..., None])
     black = used[(shown == 0).all(axis=1)]
@@ -183,10 +184,12 @@ def _said(marks: Marks, code: Code) -> str:
 def _with_band(marks: Marks, one: Code, other: Code) -> Chosen | None:
     """Take a thin border around the object, which labelling tools leave open, as not counted."""
     # 1 and 255 are what this package writes, wherever "not sure" was painted.
-    ours = (one, other) == (1, IGNORE) and marks.kind == "value"
+    ours = (one, other) == (1, IGNORE) and marks.kind in ("value", "index")
     for main, band in ((one, other), (other, one))[: 1 if ours else 2]:
         inside, border = marks.codes == main, marks.codes == band
-        if not is_thin(inside) and (ours or (is_thin(border) and _beside(border, inside))):
+        # A palette with a colour for 255 says what is meant, however small the object is.
+        small = is_thin(inside) and not (ours and marks.kind == "index")
+        if not small and (ours or (is_thin(border) and _beside(border, inside))):
             mask = np.where(border, IGNORE, inside).astype(np.uint8)
             how = f"{_said(marks, main)}; what is {marks.name(band)} is not counted"
             return Chosen(mask, how, marks.name(main))

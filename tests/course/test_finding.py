@@ -14,7 +14,8 @@ from scl.datasets.fit import Fit
 from scl.evaluation.finder import Finder, Found
 from scl.evaluation.outputs import written_here
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
-from tests.helpers.models import Stages, texts
+from tests.helpers.models import Stages
+from tests.helpers.models import texts as written
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,12 @@ def test_squared_puts_what_it_is_given_in_the_middle():
         assert square.sum() == pytest.approx(picture.sum())
 
 
+def texts(figure) -> list[str]:
+    """Everything written in a figure, without an empty title at its end."""
+    words = written(figure)
+    return words if words[-1] else words[:-1]
+
+
 def test_titles_tell_the_finders_own_numbers(finder):
     image, mask = block()
     finder.fit(image, mask)
@@ -101,7 +108,8 @@ def test_found_and_lost_of_the_first_look_are_what_the_method_measures(finder):
     assert finding.overlap(large.numpy(), mask) == pytest.approx(finder.trust.own[0], abs=0.02)
     share = chance[marked] > 0.5
     words = texts(finding.first_look_figure(finder, 0, "mug"))
-    assert words[0] == "mug: mask" and f"auxiliary: {100 * (1 - share.mean()):.0f} % lost" in words
+    assert words[0] == "mug; dashed: mask"
+    assert f"auxiliary: {100 * (1 - share.mean()):.0f} % lost" in words
 
 
 # ------------------------------------------------------------------ own photographs
