@@ -171,16 +171,16 @@ def found_lost_figure(
     }
     # Beside the dimmed ones the picture as it is, large enough for a thin outline.
     pictures = [outlined(enlarge(image), mask), *(overlay(image, r) for r in regions.values())]
-    return panels(pictures, [f"{label}; dashed: mask", *regions], side=2.1)
+    return panels(pictures, [f"{label}; dashed: mask", *regions], side=1.9)
 
 
 def probability_figure(
     image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], unit: str, label: str
 ) -> Figure:
-    """Show an image with its mask, and maps in 0..1 beside it on one scale named `unit`."""
+    """Show an image with its mask, dashed, and maps in 0..1 beside it on one scale named `unit`."""
     pictures = [outlined(enlarge(image), mask), *(grow(m, (SIDE, SIDE)) for m in maps.values())]
     # An empty last panel makes room for the colour bar.
-    figure = panels([*pictures, pictures[0]], [f"{label}; dashed: mask", *maps, ""], side=1.8)
+    figure = panels([*pictures, pictures[0]], [label, *maps, ""], side=1.8)
     shown, last = figure.axes[1].images[0], figure.axes[-1]
     box = last.get_position()
     last.remove()

@@ -21,7 +21,14 @@ from scl.study.paper_tables import (
 from scl.study.published import ABLATIONS, TABLES, references
 from scl.study.scores import stored
 from scl.study.settings import settings_table
-from scl.study.side_tables import effect_table, side_count, side_fusion_table, side_table
+from scl.study.side_tables import (
+    absent_table,
+    effect_table,
+    general_table,
+    side_count,
+    side_fusion_table,
+    side_table,
+)
 from scl.study.tables import (
     NAMES,
     five_shot_table,
@@ -68,6 +75,8 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "side toyshop": partial(side_table, "toyshop", results),
         "side effects": partial(effect_table, results),
         "side five": partial(side_fusion_table, "pascal", "scl", results),
+        "general": partial(general_table, results),
+        "general absent": partial(absent_table, results),
         "side count": partial(side_count, results),
         "rules": rules_table,
         "settings": settings_table,

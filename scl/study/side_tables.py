@@ -30,6 +30,13 @@ NAMES = {
     "v_s-maps": "head on maps alone: v_s",
     "scl-maps": "head on maps alone: v_s, v_pri, v_aux",
 }
+SETTINGS = {
+    "1": "one",
+    "5 cross": "five, cross-guided",
+    "5 vectors": "five, pooled",
+    "5-wrong cross": "five, one mask wrong, cross-guided",
+    "5-wrong vectors": "five, one mask wrong, pooled",
+}
 # What is asked of both worlds: a row and the one it is compared with.
 EFFECTS = (
     ("scl", "v_s"),
@@ -103,3 +110,43 @@ def side_count(results: Path = RESULTS) -> str:
         steps |= {record["steps"] for record in records if "steps" in record}
         counts.append(f"- {data}: {len(found)} of {len(ROWS) * FOLDS * 3} records")
     return "\n".join([*counts, f"- steps of a trained row: {', '.join(map(str, sorted(steps)))}"])
+
+
+# Records of the general model, and of its recipe without a fold's novel classes.
+JUDGED = {
+    "general-photos": "ETH-80's scenes, the shipped model",
+    "general-f0": "PASCAL-5^0's novel classes, the recipe without them",
+}
+
+
+def general_table(results: Path = RESULTS) -> str:
+    """Tabulate what the general model does on classes that it was not trained on."""
+    lines = []
+    for name, words in JUDGED.items():
+        record = _judged(name, results)
+        for setting in ("1", "5 cross", "5 vectors", "5-wrong cross", "5-wrong vectors"):
+            scores = record[setting]
+            shown = f"{100 * scores['miou']:.1f}", f"{100 * scores['fb_iou']:.1f}"
+            lines.append((words, SETTINGS[setting], *shown))
+    return markdown(["photographs", "supports", "mIoU", "FB-IoU"], lines)
+
+
+def absent_table(results: Path = RESULTS) -> str:
+    """Tabulate what a line drawn at some presence empties, rightly and wrongly, and costs."""
+    lines = []
+    for name, words in JUDGED.items():
+        for least, found in _judged(name, results)["absent"].items():
+            shares = [f"{100 * found[share]:.0f} %" for share in ("empty", "missed")]
+            if float(least) in (0, 0.12, 0.16, 0.2, 0.24, 0.28):
+                lines.append((words, least, *shares, f"{100 * found['miou']:.1f}"))
+    header = [
+        "photographs",
+        "least presence",
+        "empty where it is absent",
+        "empty where it is there",
+    ]
+    return markdown([*header, "mIoU, one support"], lines)
+
+
+def _judged(name: str, results: Path) -> dict:
+    return json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
