@@ -92,10 +92,14 @@ class ItemSet:
         """Name the image: items of two classes may share it."""
         return frozenset((str(self.image_file(self.keys[index])),))
 
+    def least(self, index: int) -> int:
+        """Return the fewest pixels that an item's object can have; fewer mean that it changed."""
+        return MIN_AREA
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         key, label = self.keys[index], self.labels[index]
         mask = self.mask(key, label)
-        if (mask == 1).sum() < MIN_AREA:
+        if (mask == 1).sum() < self.least(index):
             raise ValueError(
                 f"{self.mask_file(key)} shows less of class {self.classes[label]!r} than when this "
                 "data set was built: it has changed; build the data set anew"

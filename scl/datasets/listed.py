@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-import numpy as np
-
-from scl.datasets.files import Transform, transformed
+from scl.datasets.files import Transform
 from scl.datasets.items import MIN_AREA, Areas, ItemSet
-from scl.datasets.pictures import open_picture
 from scl.method.episode import Dataset
 
 
@@ -54,13 +51,8 @@ class ListedItems(ItemSet):
         laid.small = frozenset(i for i, (_, _, area) in enumerate(items) if area < MIN_AREA)
         return laid
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if index not in (self.small or ()):
-            return super().__getitem__(index)
-        key = self.keys[index]
-        mask = self.mask(key, self.labels[index])
-        image = open_picture(self.image_file(key), mask.shape[::-1])
-        return transformed(self.transform, image, mask)
+    def least(self, index: int) -> int:
+        return 1 if index in (self.small or ()) else MIN_AREA
 
 
 def as_listed(dataset: Dataset) -> Dataset:
