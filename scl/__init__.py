@@ -37,6 +37,7 @@ __getattr__, __dir__ = offer(
         "evaluation.finder": "Finder",
         "models.build": "build_model full_size",
         "models.checkpoint": "load_checkpoint",
+        "models.general": "load_general",
         "models.released": "load_released",
     },
 )

@@ -11,6 +11,7 @@ __getattr__, __dir__ = offer(
         "backbones": "EfficientNetLite0",
         "build": "ModelConfig build_model",
         "checkpoint": "load_checkpoint save_checkpoint",
+        "general": "load_general",
         "untrained": "all_foreground cosine_guides cosine_method",
     },
 )
