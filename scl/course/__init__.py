@@ -22,5 +22,6 @@ __getattr__, __dir__ = offer(
         "twocolours": "ONE_COLOUR TWO_COLOURS TwoColours by_average by_two two_colours"
         " two_colours_figure what_we_saw",
         "spoil": "fuse_every_way is_lowest lowest_share other_mask spoiled_batch",
+        "worlds": "world",
     },
 )
