@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -209,3 +209,7 @@ class Pascal5i(ListedItems):
 
     def mask(self, key: str, label: int) -> np.ndarray:
         return class_mask(read_label_map(self.mask_file(key)), label)
+
+
+# The data set "pascal-val" of the registry: nothing but VOC's validation part is needed for it.
+open_val_only = partial(Pascal5i, protocol="val-only")

@@ -88,6 +88,13 @@ def _benchmark(name: str, opened: str, *takes: str, **known) -> Entry:
 
 DATA_SETS: dict[str, Entry] = {
     "pascal": _benchmark("pascal", "Pascal5i", "fold", "held_out", classes=20, canvas=500),
+    "pascal-val": Entry(
+        "scl.datasets.pascal:open_val_only",
+        verify="scl.datasets.fetch.verify:verify_pascal_val",
+        takes=("root", "fold", "held_out"),
+        classes=20,
+        canvas=500,
+    ),
     "coco": _benchmark("coco", "Coco20i", "fold", "held_out", "grouping", classes=80, canvas=640),
     "fss": _benchmark("fss", "FSS1000", classes=1000, canvas=224, folds="none"),
     "folder": Entry(

@@ -20,7 +20,7 @@ from scl.datasets.fetch.sums import check_sums, write_sums
 from scl.datasets.fetch.verify import verify
 from scl.datasets.folder import ClassFolder
 from scl.datasets.fss import FSS1000
-from scl.datasets.pascal import Pascal5i
+from scl.datasets.pascal import Pascal5i, open_val_only
 from tests.helpers.trees import TREES
 
 MUTANTS = 200
@@ -33,7 +33,7 @@ def data_sets(kind: str, root: Path) -> list:
         return [ClassFolder(root)]
     if kind == "fss":
         return [FSS1000(root, split) for split in ("train", "validation", "test")]
-    build = {"pascal": Pascal5i, "coco": Coco20i}[kind]
+    build = {"pascal": Pascal5i, "pascal-val": open_val_only, "coco": Coco20i}[kind]
     return [build(root, 0, split) for split in ("train", "test")]
 
 

@@ -73,7 +73,7 @@ def test_a_new_entry_is_evaluated_verified_and_trained_on_by_the_command_line(
 def test_the_canvas_is_the_entry_s_unless_the_recipe_names_one(discs):
     assert canvas_of(DataConfig("discs", side=64)) == 48
     assert canvas_of(DataConfig("discs", side=64, canvas=90)) == 90
-    assert [canvas_of(DataConfig(name)) for name in DATA_SETS] == [500, 640, 224, 473, 473, 48]
+    assert [canvas_of(DataConfig(name)) for name in DATA_SETS] == [500, 500, 640, 224, 473, 473, 48]
 
 
 def test_every_function_that_the_table_names_is_there():
@@ -95,7 +95,7 @@ def test_every_tree_is_opened_by_its_name(tmp_path, name):
 
 
 def test_unknown_names_and_what_a_data_set_cannot_do_are_explained(tmp_path):
-    with pytest.raises(ValueError, match="data='voc': expected one of pascal, coco"):
+    with pytest.raises(ValueError, match="data='voc': expected one of pascal, pascal-val"):
         registry.find("voc")
     from scl.datasets.fetch.verify import verify
 

@@ -61,6 +61,21 @@ def test_a_tree_of_the_published_numbers_passes(tmp_path, tiny, kind):
     assert report.classes and report.text().endswith("all well")
 
 
+def test_leaks_of_the_validation_part_alone_are_found(tmp_path):
+    root = TREES["pascal-val"](tmp_path)
+    report = verify("pascal-val", root)
+    assert report.ok and ("fold 2: training photographs", 15, None) in report.rows
+    path = next(root.rglob("base_only_fold2.txt"))
+    path.write_text(path.read_text("utf-8") + "2007_000010\n2007_000099\n", encoding="utf-8")
+    one, two = verify("pascal-val", root, 2).findings
+    assert "1 fold 2: training photographs not in val.txt, expected 0" in one
+    assert "1 fold 2: training photographs with novel classes, expected 0" in two
+    assert verify("pascal-val", root, 1).ok
+    path.unlink()
+    (finding,) = verify("pascal-val", root).findings
+    assert "base_only_fold2.txt" in finding
+
+
 def test_a_list_that_fss_lacks_is_a_finding(tmp_path, tiny):
     root = fss_tree(tmp_path)
     (root / "train.txt").unlink()

@@ -98,6 +98,21 @@ def pascal_tree(root: Path) -> Path:
     return root
 
 
+def pascal_val_tree(root: Path) -> Path:
+    """VOC's validation part alone: 20 photographs of two classes of a quarter, and four lists."""
+    voc = root / "VOCdevkit" / "VOC2012"
+    shown = {f"2007_{k:06}": (k, k // 5 * 5 + (k + 1) % 5) for k in range(20)}
+    for place, (name, classes) in enumerate(shown.items()):
+        photograph(voc / "JPEGImages" / f"{name}.jpg", place)
+        palette_png(voc / "SegmentationClassAug" / f"{name}.png", two_classes(*classes))
+    lists = voc / "ImageSets" / "Segmentation"
+    write_lines(lists / "val.txt", shown)
+    for fold in range(4):
+        base = [name for name, classes in shown.items() if classes[0] // 5 != fold]
+        write_lines(lists / f"base_only_fold{fold}.txt", base)
+    return root
+
+
 def polygon(left: float, top: float, right: float, bottom: float) -> list[float]:
     """A rectangle as COCO writes polygons: x, y, x, y, ..."""
     return [left, top, right, top, right, bottom, left, bottom]
@@ -216,4 +231,10 @@ def folder_tree(root: Path) -> Path:
     return class_folders(root, ("cup", "mug", "pan", "pot"), pairs=2)
 
 
-TREES = {"pascal": pascal_tree, "coco": coco_tree, "fss": fss_tree, "folder": folder_tree}
+TREES = {
+    "pascal": pascal_tree,
+    "pascal-val": pascal_val_tree,
+    "coco": coco_tree,
+    "fss": fss_tree,
+    "folder": folder_tree,
+}

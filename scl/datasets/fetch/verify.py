@@ -76,6 +76,38 @@ def verify_pascal(found: Findings, root: Path, fold: int | None, year: str) -> N
     found.count("training images", len(training), sbd_file)
     found.count("validation images", len(validation), tree.list_file("val"))
     found.apart(training, validation, sbd_file)
+    areas = [_read_voc(found, tree, names) for names in (training, validation)]
+    _judge(found, pascal.pascal_classes(), areas, fold, "contiguous", sbd_file)
+
+
+def verify_pascal_val(found: Findings, root: Path, fold: int | None, year: str) -> None:
+    """Read VOC 2012's validation part, and judge PASCAL-5^i trained and tested on it alone."""
+    tree = found.attempt(pascal.find_tree, root)
+    names = tree and found.attempt(tree.names, "val")
+    if not (tree and names):
+        return
+    found.count("photographs", len(names), tree.list_file("val"))
+    areas, classes = _read_voc(found, tree, names), pascal.pascal_classes()
+    for place in range(FOLDS) if fold is None else (fold,):
+        where = tree.list_file(f"base_only_fold{place}")
+        training = found.attempt(tree.names, where.stem)
+        if training is None:
+            continue
+        novel = wanted_classes("novel", len(classes), place, 0, "contiguous")
+        shown = {name: set(areas[name]) & set(novel) for name in training if name in areas}
+        what = f"fold {place}: training photographs"
+        remedy = "list the photographs of val.txt that show no novel class"
+        found.count(what, len(training), where)
+        found.count(f"{what} not in val.txt", len({*training} - {*names}), where, 0, remedy)
+        mixed = sum(map(bool, shown.values()))
+        found.count(f"{what} with novel classes", mixed, where, 0, remedy)
+        found.attempt(ItemSet, classes, novel, areas, 1, None, tree.list_file("val"))
+
+
+def _read_voc(
+    found: Findings, tree: pascal.PascalTree, names: Iterable[str]
+) -> dict[str, dict[int, int]]:
+    """Read photographs and masks, and count the pixels of each class by photograph."""
     own = tree.own_masks()
 
     def read(name: str) -> dict[int, int]:
@@ -83,8 +115,7 @@ def verify_pascal(found: Findings, root: Path, fold: int | None, year: str) -> N
         open_picture(tree.image_file(name), labels.shape[::-1])
         return pascal.pixels_of(labels)
 
-    areas = [_read_each(found, read, names) for names in (training, validation)]
-    _judge(found, pascal.pascal_classes(), areas, fold, "contiguous", sbd_file)
+    return _read_each(found, read, names)
 
 
 def verify_coco(found: Findings, root: Path, fold: int | None, year: str) -> None:
