@@ -62,17 +62,21 @@ RULES: dict[str, Rule] = {
 UNTRAINED = ("foreground", "cosine", *RULES)
 ROWS = (*UNTRAINED, *TRAINED)
 FIVE_SHOT = ("cosine", "v_s", "scl")
+SIDES = {"pascal": 256, "toyshop": 128}  # toys are composed at this size: more shows nothing more
 
 
 @dataclass(frozen=True)
 class SideBudget:
-    """How much is trained and tested in a run; plan: of every trained row."""
+    """How much is trained and tested in a run.
+
+    plan: of every trained row; side: pixels of a picture's longer side (None: see SIDES).
+    """
 
     plan: TrainConfig = TrainConfig(steps=350, batch=16, lr=3e-3)
     one_shot: int = 1000
     five_shot: int = 200
     chosen_on: int = 200  # episodes of base classes that choose a threshold
-    side: int = 256
+    side: int | None = None
 
 
 class World:
@@ -83,7 +87,7 @@ class World:
     ):
         self.backbone = EfficientNetLite0(kept=ALL_STAGES)
         self.plain = EfficientNetLite0()
-        self.fit, self.folder = Fit(budget.side, "whole"), kept
+        self.fit, self.folder = Fit(budget.side or SIDES[data], "whole"), kept
         opened = {split: _opened(data, split, fold, seed, root) for split in ("train", "novel")}
         encoders = {"unit": Prototypes(self.backbone, "cosine"), "raw": all_foreground(self.plain)}
         self.banks = {
