@@ -8,8 +8,8 @@ command line open SCL. To add a method that is not SCL, derive from `Method`, wr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,25 @@ from scl.method.records import (
 )
 
 Role = Literal["support", "query"]
+# What a head's first layers make of features alone, which serves under any vectors: leading
+# dimension [N]. Where features are asked for, it may stand for them.
+Shared: TypeAlias = tuple[Tensor, ...]
+Features: TypeAlias = "Tensor | Shared"
 FPM = TypeVar("FPM", nn.Sequential, nn.ModuleList)
+
+
+# Numbers that a processor works on at a time: maps of about four megabytes stay in its cache.
+CHUNK = 2**20
+PIXELS = 2**18  # of the images that are encoded at a time, if several are
+
+
+def in_chunks(work: Callable[[slice], Tensor], count: int, like: Tensor) -> Tensor:
+    """Do work on `count` images a few at a time, and join the results, which are the same.
+
+    like: maps [N, c, h, w] of such images. A GPU takes all at once.
+    """
+    few = count if like.is_cuda else max(1, CHUNK // like[0].numel())
+    return torch.cat([work(slice(start, start + few)) for start in range(0, count, few)])
 
 
 class Backbone(Protocol):
@@ -74,13 +92,21 @@ class Head(nn.Module, ABC):
         """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
         return mid
 
+    def share(self, features: Tensor, role: Role) -> Shared:
+        """Do once what prediction does with features [N, d, h, w] under whatever vectors."""
+        return (features,)
+
+    def shared(self, features: Features, role: Role) -> Shared:
+        """Return what `share` makes of features, if it is not that already."""
+        return self.share(features, role) if isinstance(features, Tensor) else features
+
     @abstractmethod
     def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+        self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
         """Predict D(FPM_s(.)) of Eq. 3 and 9: features [N, d, h, w] under vectors [N, n, d]."""
 
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
+    def query(self, features: Features, vectors: Tensor, hint: Tensor) -> Prediction:
         """Predict D(FPM_q(.)) of Eq. 12, with a hint [N, c, h, w]."""
         return self.support(features, vectors)
 
@@ -179,8 +205,17 @@ class Method(nn.Module, ABC):
         several, read = sum(mask.shape[1] for _, mask in groups) > 1, []
         for some, mask in groups:
             if isinstance(some, Tensor):
-                flat = self.encode(some.flatten(0, 1), mask.flatten(0, 1), high and several)
-                some = flat.shaped(mask.shape[:2])
+                # One by one where they are large: what a backbone holds meanwhile fills a memory.
+                few = (
+                    len(some) * some.shape[1]
+                    if some.is_cuda
+                    else max(1, PIXELS // mask[0, 0].numel())
+                )
+                pairs = zip(
+                    some.flatten(0, 1).split(few), mask.flatten(0, 1).split(few), strict=True
+                )
+                parts = [self.encode(*pair, high and several) for pair in pairs]
+                some = Maps.joined(parts).shaped(mask.shape[:2])
             read.append((some, mask))
         return read
 

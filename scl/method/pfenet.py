@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -10,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.device import full_precision
-from scl.method.contracts import Head, Role, built
-from scl.method.heads import Conv
+from scl.method.contracts import Features, Head, Role, Shared, built
+from scl.method.heads import Conv, Merge
 from scl.method.records import Maps, Prediction, SupportGroup
-from scl.method.vectors import concat_vectors
 
 
 class Classifier(nn.Sequential):
@@ -25,6 +26,21 @@ class Classifier(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
+
+
+class Gather(Conv):
+    """A 1 x 1 convolution over maps that are enlarged and laid side by side.
+
+    It weighs channels and enlarging weighs cells, so either may come first: the small maps do.
+    """
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
+        """Join maps [N, d, ., .] of any sizes to [N, d_out, h, w]; size: (h, w)."""
+        parts = zip(maps, self[0].weight.chunk(len(maps), dim=1), strict=True)
+        x = functools.reduce(torch.add, (_resize(F.conv2d(m, w), size) for m, w in parts))
+        for layer in [*self][1:]:
+            x = layer(x)
+        return x
 
 
 class PFENetHead(Head):
@@ -64,10 +80,10 @@ class PFENetHead(Head):
             {role: Conv(in_channels, d, norm=norm, bias=False) for role in ("support", "query")}
         )
         self.query_merge = nn.ModuleList(
-            Conv((1 + n) * d + 1, d, norm=norm, bias=False) for _ in several
+            Merge(d, n, d, maps=1, norm=norm, bias=False) for _ in several
         )
         self.support_merge = nn.ModuleList(
-            Conv((1 + n) * d, d, norm=norm, bias=False) for _ in several if support_fpm
+            Merge(d, n, d, norm=norm, bias=False) for _ in several if support_fpm
         )
         self.alpha = nn.ModuleList(Conv(2 * d, d, norm=norm, bias=False) for _ in several[1:])
         self.beta = nn.ModuleList(
@@ -77,20 +93,27 @@ class PFENetHead(Head):
         self.inner = nn.ModuleList(
             Classifier(d, norm, classifier_dropout) for _ in several if inner
         )
-        self.gather = Conv(len(self.scales) * d, d, norm=norm, bias=False)
+        self.gather = Gather(len(self.scales) * d, d, norm=norm, bias=False)
         self.refine = nn.Sequential(*two)
         self.classify = Classifier(d, norm, classifier_dropout)
 
     def reduce(self, mid: Tensor, role: Role) -> Tensor:
         return self.dropout(self.reducers[role](mid))
 
-    def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
-    ) -> Prediction:
-        return self._decode(features, vectors, built(self.support_merge), None, pyramid)
+    def share(self, features: Tensor, role: Role) -> Shared:
+        merges = built(self.support_merge) if role == "support" else self.query_merge
+        sizes = self._sizes(features.shape[-2:])
+        scales = (F.adaptive_avg_pool2d(features, size) for size in sizes)
+        return features, *(merge.share(x) for merge, x in zip(merges, scales, strict=True))
 
-    def query(self, features: Tensor, vectors: Tensor, hint: Tensor) -> Prediction:
-        return self._decode(features, vectors, self.query_merge, hint, ())
+    def support(
+        self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+    ) -> Prediction:
+        shared = self.shared(features, "support")
+        return self._decode(shared, vectors, built(self.support_merge), None, pyramid)
+
+    def query(self, features: Features, vectors: Tensor, hint: Tensor) -> Prediction:
+        return self._decode(self.shared(features, "query"), vectors, self.query_merge, hint, ())
 
     def hints(self, query: Maps, group: SupportGroup) -> Tensor:
         """Make the prior of each pair of a query and a support, which may differ in size."""
@@ -116,7 +139,7 @@ class PFENetHead(Head):
 
     def _decode(
         self,
-        features: Tensor,
+        shared: Shared,
         vectors: Tensor,
         merges: nn.ModuleList,
         prior: Tensor | None,
@@ -126,18 +149,20 @@ class PFENetHead(Head):
 
         above: another pass's pyramid to be read instead of this one's own (released code).
         """
-        full, own, inner = features.shape[-2:], list[Tensor](), list[Tensor]()
+        full, own, inner = shared[0].shape[-2:], list[Tensor](), list[Tensor]()
+        small = []
         for index, size in enumerate(self._sizes(full)):
-            maps = () if prior is None else (_resize(prior, size).to(features.dtype),)
-            x = merges[index](concat_vectors(F.adaptive_avg_pool2d(features, size), vectors, *maps))
+            maps = () if prior is None else (_resize(prior, size).to(shared[0].dtype),)
+            x = merges[index](shared[1 + index], vectors, *maps)
             if index > 0:
                 before = (above or own)[index - 1]
                 x = x + self.alpha[index - 1](torch.cat([x, _resize(before, size)], dim=1))
             x = x + self.beta[index](x)
             if self.training and self.inner:
                 inner.append(self.inner[index](x))
+            small.append(x)
             own.append(_resize(x, full))
-        x = self.gather(torch.cat(own, dim=1))
+        x = self.gather(small, full)
         x = x + self.refine(x)
         return Prediction(self.classify(x), tuple(own), tuple(inner))
 
@@ -165,6 +190,15 @@ def _nearest_cosine(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:
     return products.mul_(mask).div_(lengths.add_(1e-7)).amax(dim=1)
 
 
+def _under_mask(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    """Do the same, comparing with no cell outside of the mask, whose product with it is 0."""
+    seen = mask > 0
+    if not seen.any():
+        return cells.new_zeros(cells.shape[1])
+    best = _nearest_cosine(cells, others[:, seen], mask[seen])
+    return best if seen.all() else best.clamp(min=0)
+
+
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """PFENet's prior (Tian et al., TPAMI 2020): the cosine to the nearest support cell.
 
@@ -172,8 +206,10 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
     """
     images = zip(query.flatten(2), support.flatten(2), mask.flatten(1), strict=True)
+    # To know how many cells a mask has, a program must wait for a GPU; and "meta" has no values.
+    nearest = _under_mask if query.device.type == "cpu" else _nearest_cosine
     # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
     with full_precision(query.device):
-        best = torch.stack([_nearest_cosine(*image) for image in images])
+        best = torch.stack([nearest(*image) for image in images])
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
     return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])

@@ -37,6 +37,12 @@ class Maps(NamedTuple):
         high, masked = (None if m is None else function(m) for m in self[1:])
         return Maps(function(self.mid), high, masked)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Maps]) -> Maps:
+        """Lay the maps of several sets of images in one row."""
+        alike = zip(*parts, strict=True)
+        return cls(*(None if some[0] is None else torch.cat(some) for some in alike))
+
     def flat(self) -> Maps:
         """Lay episodes and shots in one row: [B, K, ...] to [B K, ...]."""
         return self.apply(lambda m: m.flatten(0, 1))

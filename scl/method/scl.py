@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from scl.method.checks import check_query, check_vectors
-from scl.method.contracts import Backbone, Head, Method
+from scl.method.contracts import Backbone, Features, Head, Method, Shared, in_chunks
 from scl.method.fusion import confidence, fuse_logits, pair_iou
 from scl.method.losses import likelier, resize_logits, segmentation_loss
 from scl.method.records import (
@@ -98,7 +99,7 @@ class SCL(Method):
         return SelfGuide(v_s, first, found, lost, vectors)
 
     def second_pass(
-        self, features: Tensor, vectors: Tensor, first: Prediction | None
+        self, features: Features, vectors: Tensor, first: Prediction | None
     ) -> Prediction:
         """Eq. 8-9: the support image once more, under the guiding vectors."""
         borrowed = first.pyramid if self.rules.second_pyramid == "first" and first else ()
@@ -197,25 +198,30 @@ class SCL(Method):
         group: I supports of one size to be predicted (default: all K, which are of one size).
         """
         group = group or support.group
-        (b, i), k = group.mask.shape[:2], support.vectors.shape[1]
-
-        def repeated(x: Tensor) -> Tensor:
-            """Lay the same images under each of K supports: [B, I, ...] to [B K I, ...]."""
-            return x.unsqueeze(1).expand(b, k, *x.shape[1:]).flatten(0, 2)
-
-        vectors = support.vectors.unsqueeze(2).expand(-1, -1, i, -1, -1).flatten(0, 2)
+        b, i = group.mask.shape[:2]
         if self.rules.mutual == "support":
-            first = group.guide.first
-            if first is not None:
-                pyramid = tuple(repeated(p.unflatten(0, (b, i))) for p in first.pyramid)
-                first = first._replace(pyramid=pyramid)
-            found = self.second_pass(repeated(group.features), vectors, first)
+            known, first = (
+                self.head.share(group.features.flatten(0, 1), "support"),
+                group.guide.first,
+            )
         else:
-            queries = self.head.reduce(group.maps.mid.flatten(0, 1), "query").unflatten(0, (b, i))
-            hint = self.hints(group.maps, support).flatten(0, 2)
+            features = self.head.reduce(group.maps.mid.flatten(0, 1), "query")
+            known, hint = self.head.share(features, "query"), self.hints(group.maps, support)
+
+        def under(k: int, some: slice) -> Tensor:
+            """Predict some of the B I images under support k."""
+            seen = tuple(x[some] for x in known)
+            vectors = support.vectors[:, k].repeat_interleave(i, dim=0)[some]
+            if self.rules.mutual == "support":
+                own = first and first._replace(pyramid=tuple(p[some] for p in first.pyramid))
+                return self.second_pass(seen, vectors, own).logits
             refinement = self.iterations, self.history_dropout
-            found = query_pass(self.head, repeated(queries), vectors, hint, *refinement)
-        return found.logits.unflatten(0, (b, k, i))
+            seen_hint = hint[:, k].flatten(0, 1)[some]
+            return query_pass(self.head, seen, vectors, seen_hint, *refinement).logits
+
+        shots = range(support.vectors.shape[1])
+        rows = [in_chunks(partial(under, k), b * i, known[0]) for k in shots]
+        return torch.stack([row.unflatten(0, (b, i)) for row in rows], dim=1)
 
     def hints(self, query: Maps, support: Support) -> Tensor:
         """Gather what I queries [B, I, ...] first see under K supports: [B, K, I, c, h, w]."""
@@ -242,17 +248,21 @@ class SCL(Method):
         size = size or views[0].mid.shape[-2:]
         scores, mutual, vectors = support.for_queries(len(views[0].mid))
         weights = scores if fusion == "cross" else torch.ones_like(scores)
-        features = [self.head.reduce(view.mid, "query") for view in views]
+        features = [self.head.share(self.head.reduce(v.mid, "query"), "query") for v in views]
         hints = [self.hints(v.apply(lambda m: m.unsqueeze(1)), support)[:, :, 0] for v in views]
         if fusion == "vectors":
             vectors, weights = vectors.mean(dim=1, keepdim=True), weights[:, :1]
             hints = [hint.mean(dim=1, keepdim=True) for hint in hints]
 
-        def under_each(features: Tensor, hint: Tensor) -> Tensor:
-            """Eq. 12 for [B, d, h, w] under each of K supports: [B, K, 2, h, w]."""
-            repeated = features.repeat_interleave(vectors.shape[1], dim=0)
-            found = self.head.query(repeated, vectors.flatten(0, 1), hint.flatten(0, 1))
-            return found.logits.unflatten(0, vectors.shape[:2])
+        def under_each(known: Shared, hint: Tensor) -> Tensor:
+            """Eq. 12 for B queries under each of K supports: [B, K, 2, h, w]."""
+
+            def under(k: int, some: slice) -> Tensor:
+                seen = tuple(x[some] for x in known)
+                return self.head.query(seen, vectors[some, k], hint[some, k]).logits
+
+            each = range(vectors.shape[1])
+            return torch.stack([in_chunks(partial(under, k), len(hint), known[0]) for k in each], 1)
 
         for left in reversed(range(self.iterations if self.head.refines else 1)):
             small = [under_each(f, h) for f, h in zip(features, hints, strict=True)]

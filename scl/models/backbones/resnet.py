@@ -91,7 +91,31 @@ class ResNet(Frozen):
     def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.layer4 is None:
             raise ValueError("this ResNet was built without layer4: pass high_level=True")
-        return self.layer4(under_mask(mid[:, -LAYER3:], mask))
+        deep = under_mask(mid[:, -LAYER3:], mask)
+        # Where a mask lies, a GPU would have to be waited for; a batch's statistics need all cells.
+        if mask is None or mid.device.type != "cpu" or self.training:
+            return self.layer4(deep)
+        pairs = zip(deep.split(1), mask, strict=True)
+        return torch.cat([_near(self.layer4, *pair) for pair in pairs])
+
+
+def _near(layer: nn.Sequential, maps: Tensor, mask: Tensor) -> Tensor:
+    """Compute a layer [1, c, h, w] exactly where a mask [h, w] is, and 0 far from it.
+
+    Nobody reads the rest (PFENet's prior compares under the mask). The border of a crop changes
+    what lies within the layer's reach of it, so the crop is wider by that.
+    """
+    reach = sum(block.conv2.dilation[0] for block in layer)
+    window = [slice(0, 0), slice(0, 0)]
+    for axis in (0, 1):
+        where = (mask > 0).any(dim=1 - axis).nonzero()
+        if len(where):
+            window[axis] = slice(max(0, int(where[0]) - reach), int(where[-1]) + reach + 1)
+    rows, columns = window
+    out = maps.new_zeros(1, layer[-1].conv3.out_channels, *mask.shape)
+    if rows.stop:
+        out[:, :, rows, columns] = layer(maps[:, :, rows, columns])
+    return out
 
 
 def _dilate(layer: Iterable[Bottleneck], dilation: int) -> None:
