@@ -122,8 +122,9 @@ def _train_options(train: argparse.ArgumentParser) -> None:
 
 def _bench_options(bench: argparse.ArgumentParser) -> None:
     add = bench.add_argument
-    add("what", choices=("gpu",))
-    add("--out", type=Path, help="folder of records (default: results/devices)")
+    add("what", choices=("cpu", "gpu"))
+    add("--repeats", type=int, default=3, help="of each reading, cpu (default: 3)")
+    add("--out", type=Path, help="folder of records (default: results, or its devices)")
     add("--device", default="auto", help=DEVICE)
     add("--part", nargs="+", default=[], help="default: all")
     add("--rehearse", action="store_true", help="tiny sizes, to see that it runs")

@@ -1,17 +1,76 @@
 """The plain reading: an episode in the released code's order of operations, one image at a time.
 
-What the package does together (all supports, all pairs, all queries) is done one after the other
-here, by the model's own parts: the baseline of the bench.
+What the package does together (all supports, all queries), once for all vectors or under a mask
+alone is done one after the other here, each time and in every cell, by the same weights: the
+baseline of the bench.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scl.method.fusion import confidence, pair_iou
+from scl.method.heads import Merge
 from scl.method.losses import likelier, resize_logits
+from scl.method.pfenet import Gather, PFENetHead, resized
+from scl.method.records import Maps, SupportGroup
 from scl.method.scl import SCL
+from scl.method.vectors import concat_vectors
+from scl.models.backbones.frozen import under_mask
+from scl.models.backbones.resnet import LAYER3, ResNet
+
+
+class _Merge(Merge):
+    """Lays copies of the vectors into every cell, anew for every pair."""
+
+    def share(self, features: Tensor) -> Tensor:
+        return features
+
+    def forward(self, shared: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
+        return nn.Sequential.forward(self, concat_vectors(shared, vectors, *maps))
+
+
+class _Gather(Gather):
+    """Enlarges the maps first."""
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
+        return nn.Sequential.forward(self, torch.cat([resized(m, size) for m in maps], dim=1))
+
+
+class _PFENetHead(PFENetHead):
+    """Compares with every cell of the support, and takes the mask afterwards."""
+
+    def hints(self, query: Maps, group: SupportGroup) -> Tensor:
+        # Nothing is above the mask's zero by more than nothing, but no cell is left out.
+        return super().hints(query, group._replace(mask=group.mask.clamp(min=1e-30)))
+
+
+class _ResNet(ResNet):
+    """Computes its last layer in every cell of a masked image."""
+
+    def high(self, mid: Tensor, mask: Tensor | None = None) -> Tensor:
+        assert self.layer4 is not None
+        return self.layer4(under_mask(mid[:, -LAYER3:], mask))
+
+
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    Merge: _Merge,
+    Gather: _Gather,
+    PFENetHead: _PFENetHead,
+    ResNet: _ResNet,
+}
+
+
+def plainly(model: SCL) -> SCL:
+    """Copy a model whose parts do all the arithmetic that the released code does."""
+    copy = deepcopy(model)
+    for part in copy.modules():
+        part.__class__ = PLAIN.get(type(part), type(part))
+    return copy
 
 
 @torch.no_grad()

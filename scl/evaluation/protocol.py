@@ -214,9 +214,8 @@ def ahead(load: Callable, jobs: Iterable, workers: int) -> Iterator:
 
 
 def ready(model: Kept, device: torch.device) -> Kept:
-    """Move the model to a device, in evaluation mode; channels-last on CUDA."""
-    model.to(device).eval()
-    return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
+    """Move the model to a device, in evaluation mode, channels-last: quicker on any device."""
+    return model.to(device).eval().to(memory_format=torch.channels_last)
 
 
 # --------------------------------------------------------------------- evaluation

@@ -37,7 +37,7 @@ class Gather(Conv):
     def forward(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
         """Join maps [N, d, ., .] of any sizes to [N, d_out, h, w]; size: (h, w)."""
         parts = zip(maps, self[0].weight.chunk(len(maps), dim=1), strict=True)
-        x = functools.reduce(torch.add, (_resize(F.conv2d(m, w), size) for m, w in parts))
+        x = functools.reduce(torch.add, (resized(F.conv2d(m, w), size) for m, w in parts))
         for layer in [*self][1:]:
             x = layer(x)
         return x
@@ -123,9 +123,15 @@ class PFENetHead(Head):
                 "queries by encode(images), those of supports by encode(images, masks)"
             )
         (b, i), k = query.mid.shape[:2], group.mask.shape[1]
-        pairs = (query.high[:, None], group.maps.masked[:, :, None], group.mask[:, :, None])
-        high, masked, mask = (x.expand(b, k, i, *x.shape[3:]).flatten(0, 2) for x in pairs)
-        return prior_mask(high, masked, mask).unflatten(0, (b, k, i))
+        # One set of supports serves all queries, or each has its own.
+        masked, mask = (x.expand(b, *x.shape[1:]) for x in (group.maps.masked, group.mask))
+        pairs = [
+            (cells.flatten(1), known.flatten(1), covered.flatten())
+            for queries, *supports in zip(query.high, masked, mask, strict=True)
+            for known, covered in zip(*supports, strict=True)
+            for cells in queries
+        ]
+        return _priors(pairs, query.high.device).reshape(b, k, i, 1, *query.high.shape[3:])
 
     def _sizes(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
         """Count the cells of each scale for a map of this size."""
@@ -152,22 +158,23 @@ class PFENetHead(Head):
         full, own, inner = shared[0].shape[-2:], list[Tensor](), list[Tensor]()
         small = []
         for index, size in enumerate(self._sizes(full)):
-            maps = () if prior is None else (_resize(prior, size).to(shared[0].dtype),)
+            maps = () if prior is None else (resized(prior, size).to(shared[0].dtype),)
             x = merges[index](shared[1 + index], vectors, *maps)
             if index > 0:
                 before = (above or own)[index - 1]
-                x = x + self.alpha[index - 1](torch.cat([x, _resize(before, size)], dim=1))
+                x = x + self.alpha[index - 1](torch.cat([x, resized(before, size)], dim=1))
             x = x + self.beta[index](x)
             if self.training and self.inner:
                 inner.append(self.inner[index](x))
             small.append(x)
-            own.append(_resize(x, full))
+            own.append(resized(x, full))
         x = self.gather(small, full)
         x = x + self.refine(x)
         return Prediction(self.classify(x), tuple(own), tuple(inner))
 
 
-def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
+def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bring maps to a size, corners aligned."""
     if x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
@@ -206,10 +213,17 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     image; mask: [N, h', w']. Returns [N, 1, h, w], scaled to 0..1 image by image.
     """
     images = zip(query.flatten(2), support.flatten(2), mask.flatten(1), strict=True)
+    return _priors([*images], query.device).reshape(len(query), 1, *query.shape[2:])
+
+
+def _priors(pairs: Sequence[tuple[Tensor, Tensor, Tensor]], device: torch.device) -> Tensor:
+    """Compare cells [C, m] with others [C, n] under a mask [n], pair by pair: [N, m] in 0..1.
+
+    All their cosines at once, [N, m, n], would fill a memory.
+    """
     # To know how many cells a mask has, a program must wait for a GPU; and "meta" has no values.
-    nearest = _under_mask if query.device.type == "cpu" else _nearest_cosine
-    # Image by image: all their cosines at once, [N, h w, h' w'], would fill a memory.
-    with full_precision(query.device):
-        best = torch.stack([nearest(*image) for image in images])
+    nearest = _under_mask if device.type == "cpu" else _nearest_cosine
+    with full_precision(device):
+        best = torch.stack([nearest(*pair) for pair in pairs])
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
-    return ((best - low) / (high - low + 1e-7)).reshape(len(query), 1, *query.shape[2:])
+    return (best - low) / (high - low + 1e-7)

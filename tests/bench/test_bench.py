@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from scl.__main__ import main
-from scl.bench import gpu, parts
+from scl.bench import cpu, gpu, parts
 from scl.bench.clock import count_waits, peak_gib, rate, trace
-from scl.bench.plain import plain_episode
+from scl.bench.plain import plain_episode, plainly
 from scl.method.rules import RELEASED_PFENET
 from scl.models.build import build_model, full_size
 
@@ -95,8 +96,29 @@ def test_the_plain_reading_gives_the_same_score_maps(shots):
     for k in range(shots):
         masks[0, k, 8 + 2 * k : 40, 8 : 30 + 3 * k] = 1
     ours = model.segment(model.condition(images, masks), images[:, 0]).fused_logits
-    plain = plain_episode(model, images[0], masks[0], images[0, 0])
-    assert torch.allclose(plain, ours[0], atol=1e-5 * float(ours.abs().max()))
+    for reading in (model, plainly(model)):
+        plain = plain_episode(reading, images[0], masks[0], images[0, 0])
+        assert torch.allclose(plain, ours[0], atol=1e-5 * float(ours.abs().max()))
+
+
+@pytest.mark.parametrize("case", cpu.CASES[:5])
+def test_both_readings_of_every_case_agree(case):
+    case = replace(case, size=(49, 57))
+    model = cpu.model_of(case, d=8)
+    ours, plain = (cpu.work_of(case, model, reading)() for reading in ("package", "plain"))
+    assert torch.allclose(plain, ours, atol=1e-5 * float(ours.abs().max()))
+
+
+@pytest.mark.slow
+def test_the_processor_s_part_writes_a_record_and_tables(tmp_path, capsys):
+    command = ["bench", "cpu", "--rehearse", "--repeats", "1", "--out", str(tmp_path)]
+    assert main(command) == 0
+    record = json.loads((tmp_path / "cpu-rehearsal.json").read_text())
+    assert len(record["cases"]) == len(cpu.CASES) and len(record["growth"]) == 2
+    for row in record["cases"]:
+        if "plain" in row["gflop"]:
+            assert row["gflop"]["package"] <= row["gflop"]["plain"]
+    assert "| further query, GFLOP |" in capsys.readouterr().out
 
 
 def test_a_part_that_is_skipped_leaves_what_was_measured(tmp_path, monkeypatch):

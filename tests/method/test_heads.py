@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from scl.method.heads import CANetHead
-from scl.method.pfenet import PFENetHead
+from scl.method.contracts import CHUNK, in_chunks
+from scl.method.heads import CANetHead, Conv, Merge
+from scl.method.pfenet import Gather, PFENetHead
+from scl.method.vectors import concat_vectors
 from scl.models.build import ModelConfig, build_model
 from tests.helpers.models import TinyBackbone
 
@@ -107,3 +109,57 @@ def test_a_configuration_survives_json_and_refuses_unknown_names():
         ModelConfig.from_dict({"dropouts": 0.5})
     with pytest.raises(ValueError, match="head='unet'"):
         ModelConfig(head="unet")
+
+
+@pytest.mark.parametrize("kernel, dilation", [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("size", [(6, 9), (1, 4), (3, 3)])
+def test_merging_by_parts_is_the_convolution_of_what_is_laid_side_by_side(
+    kernel, dilation, norm, size
+):
+    """Also at the border, where the kernel meets no copy of a vector."""
+    torch.manual_seed(0)
+    merge = Merge(5, 2, 8, kernel, maps=3, dilation=dilation, norm=norm).double()
+    features, vectors = torch.randn(4, 5, *size).double(), torch.randn(4, 2, 5).double()
+    extra = torch.randn(4, 1, *size).double(), torch.randn(4, 2, *size).double()
+    slow = torch.nn.Sequential.forward(merge, concat_vectors(features, vectors, *extra))
+    torch.testing.assert_close(merge(merge.share(features), vectors, *extra), slow)
+    inputs = merge[0].in_channels
+    plain = Conv(inputs, 8, kernel, dilation=dilation, norm=norm)
+    assert {n: p.shape for n, p in plain.named_parameters()} == {
+        n: p.shape for n, p in merge.named_parameters()
+    }, "old checkpoints fit"
+
+
+def test_joining_small_maps_is_the_convolution_of_enlarged_ones():
+    torch.manual_seed(0)
+    gather = Gather(3 * 4, 6, norm=True, bias=False).double()
+    maps = [torch.randn(2, 4, *size).double() for size in ((7, 9), (4, 5), (1, 2))]
+    enlarge = {"mode": "bilinear", "align_corners": True}
+    large = [torch.nn.functional.interpolate(m, (7, 9), **enlarge) for m in maps]
+    slow = torch.nn.Sequential.forward(gather, torch.cat(large, dim=1))
+    torch.testing.assert_close(gather(maps, (7, 9)), slow)
+
+
+@pytest.mark.parametrize("build", [CANetHead, PFENetHead])
+def test_what_is_shared_serves_under_any_vectors(build):
+    head = build(10, n=2, d=8).eval()
+    features, hint = torch.randn(3, 8, 6, 6), torch.rand(3, head.hint_channels, 6, 6)
+    shared = {role: head.share(features, role) for role in ("support", "query")}
+    for _ in range(2):
+        vectors = torch.randn(3, 2, 8)
+        one, other = (head.support(x, vectors).logits for x in (features, shared["support"]))
+        torch.testing.assert_close(one, other)
+        one, other = (head.query(x, vectors, hint).logits for x in (features, shared["query"]))
+        torch.testing.assert_close(one, other)
+
+
+def test_chunks_are_all_of_it_and_no_larger_than_they_may_be():
+    like, seen = torch.zeros(5, CHUNK // 2048, 32, 32), []
+
+    def work(some):
+        seen.append(some)
+        return torch.arange(5)[some]
+
+    assert in_chunks(work, 5, like).tolist() == [0, 1, 2, 3, 4]
+    assert seen == [slice(0, 2), slice(2, 4), slice(4, 6)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scl.models.backbones import EfficientNetLite0, SameConv, lite0_weights
+from scl.models.backbones import EfficientNetLite0, SameConv, build_backbone, lite0_weights
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])
@@ -92,3 +92,19 @@ def test_dilation_moves_no_cell():
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     alike = F.cosine_similarity(a[inner], b[inner], dim=1).mean()
     assert alike > 0.3
+
+
+@pytest.mark.parametrize("form", ["torchvision", "pfenet"])
+@pytest.mark.parametrize("where", [(2, 4, 3, 6), (0, 1, 0, 1), (9, 13, 20, 26), (0, 13, 0, 26)])
+@torch.no_grad()
+def test_the_last_layer_is_exact_under_the_mask(form, where):
+    """Rows and columns of a mask, in a map larger than the layer reaches."""
+    net = build_backbone("resnet50" if form == "torchvision" else "resnet50_pfenet")
+    top, bottom, left, right = where
+    mid, mask = torch.randn(2, net.mid_channels, 13, 26), torch.zeros(2, 13, 26)
+    mask[0, top:bottom, left:right] = 0.3
+    ours = net.high(mid, mask)
+    whole = net.layer4(mid[:, -1024:] * mask[:, None])
+    inside = (mask > 0)[:, None].expand_as(whole)
+    torch.testing.assert_close(ours[inside], whole[inside])
+    assert not ours[1].any(), "under an empty mask there is nothing to compute"

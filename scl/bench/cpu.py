@@ -1,0 +1,192 @@
+"""python -m scl bench cpu: what an episode costs a processor, beside a plain reading of it.
+
+Both readings run in turn in one process and give the same masks; ratios of their seconds hold on
+other machines, the seconds do not. Peak memory is of a process of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from scl.bench.plain import plain_episode, plainly
+from scl.evaluation.protocol import ready
+from scl.files import versions, write_json
+from scl.method.contracts import Method
+from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED
+from scl.method.scl import SCL
+from scl.models.build import build_model, full_size
+from scl.models.general import load_general
+from scl.study.tables import markdown
+
+Reading = Literal["package", "plain"]
+FOREGROUND = 0.24  # of a support, in the middle of what PASCAL's objects cover
+
+
+@dataclass(frozen=True)
+class Case:
+    """An episode: system ("pfenet", "canet", "maps"), rules, shots, pixels."""
+
+    system: str
+    rules: str
+    shots: int
+    size: tuple[int, int] = (473, 473)
+
+
+CASES = (
+    Case("pfenet", "released", 1),
+    Case("pfenet", "released", 5),
+    Case("pfenet", "paper", 5),
+    Case("canet", "released", 1, (375, 500)),
+    Case("canet", "released", 5, (375, 500)),
+    Case("maps", "general", 1, (256, 256)),
+    Case("maps", "general", 5, (256, 256)),
+)
+SHOTS = (1, 2, 3, 5, 8, 12, 16, 20)  # whose growth is measured, at GROWTH pixels
+GROWTH = (161, 161)
+
+
+def model_of(case: Case, d: int = 256) -> Method:
+    """Build the system of a case at full width; weights do not matter to its costs."""
+    if case.system == "maps":
+        return ready(load_general(), torch.device("cpu"))
+    released = {"pfenet": RELEASED_PFENET, "canet": RELEASED_CANET}[case.system]
+    rules = PAPER if case.rules == "paper" else released
+    config = full_size(case.system, f"resnet50_{case.system}", SELF_GUIDED, rules, d=d)
+    return ready(build_model(config), torch.device("cpu"))
+
+
+def episode(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Make up supports [1, K, 3, H, W], their masks (a disc each), and a query [1, 3, H, W]."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(1, case.shots + 1, 3, *case.size, generator=generator)
+    axes = (torch.linspace(-1, 1, side) for side in case.size)
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    disc = (x**2 + y**2 < 4 * FOREGROUND / torch.pi).to(torch.uint8)
+    masks = torch.stack([disc.roll(10 * k, dims=1) for k in range(case.shots)])
+    return images[:, :-1], masks[None], images[:, -1]
+
+
+def work_of(case: Case, model: Method, reading: Reading) -> Callable[[], Tensor]:
+    """Give what one reading does with an episode; it returns the fused score maps."""
+    images, masks, query = episode(case)
+    if reading == "plain":
+        assert isinstance(model, SCL)
+        model = plainly(model)
+        if model.rules.mutual == "support" and model.zooms == (1.0,):
+            plain = model
+            return lambda: plain_episode(plain, images[0], masks[0], query[0])[None]
+    return lambda: model.segment(model.condition(images, masks), query).fused_logits
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU-seconds of all threads."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def gflop(work: Callable[[], object]) -> float:
+    """Count 10^9 operations."""
+    from torch.utils.flop_counter import FlopCounterMode  # takes 300 MiB, which are not measured
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
+
+
+def peak_gib(case: Case, reading: Reading, d: int) -> float | None:
+    """The most memory that this process has held after an episode; None where unknown."""
+    torch.set_num_threads(1)
+    work_of(case, model_of(case, d), reading)()
+    if not sys.platform.startswith("linux"):
+        return None
+    import resource  # not on Windows; other systems count in other units
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+
+
+def measure(case: Case, repeats: int, d: int = 256) -> dict[str, object]:
+    """Measure a case; the readings take turns."""
+    model = model_of(case, d)
+    readings: tuple[Reading, ...] = ("package",) if case.system == "maps" else ("package", "plain")
+    works = {reading: work_of(case, model, reading) for reading in readings}
+    row: dict[str, object] = {"case": f"{case.system}, {case.rules}", "shots": case.shots}
+    row["gflop"] = {name: round(gflop(work)) for name, work in works.items()}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        taken = [{name: seconds(work) for name, work in works.items()} for _ in range(repeats)]
+        middle = {name: statistics.median(t[name] for t in taken) for name in works}
+        row[f"cpu_seconds_{threads}"] = {name: round(value, 2) for name, value in middle.items()}
+    torch.set_num_threads(1)
+    images, masks, query = episode(case)
+    support = model.condition(images, masks)
+    once_more = partial(model.segment, support, query)
+    again = [seconds(once_more) for _ in range(repeats)]
+    row["further_query"] = {
+        "gflop": round(gflop(once_more)),
+        "cpu_seconds": round(statistics.median(again), 2),
+    }
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        row["peak_gib"] = {name: pool.submit(peak_gib, case, name, d).result() for name in readings}
+    return row
+
+
+def growth(d: int, shots: tuple[int, ...]) -> list[dict[str, float]]:
+    """CPU-seconds to read K supports, and to segment a query under them, on one thread."""
+    torch.set_num_threads(1)
+    model, rows = model_of(Case("pfenet", "released", 1), d), []
+    for k in shots:
+        images, masks, query = episode(Case("pfenet", "released", k, GROWTH))
+        reading = seconds(partial(model.condition, images, masks))
+        support = model.condition(images, masks)
+        using = seconds(partial(model.segment, support, query))
+        rows.append({"shots": k, "support": round(reading, 2), "query": round(using, 2)})
+    return rows
+
+
+def measure_all(out: Path, repeats: int, rehearse: bool = False) -> Path:
+    """Measure every case and the growth with K, and write out/cpu.json."""
+    d, side = (8, 49) if rehearse else (256, None)
+    rows = []
+    for case in CASES:
+        small = case if side is None else Case(case.system, case.rules, case.shots, (side, side))
+        rows.append(measure(small, repeats, d))
+        print(rows[-1], flush=True)
+    record = {"foreground": FOREGROUND, "repeats": repeats, "cases": rows}
+    record |= {"growth_side": GROWTH[0], "growth": growth(d, SHOTS[:2] if rehearse else SHOTS)}
+    path = out / f"cpu{'-rehearsal' if rehearse else ''}.json"
+    write_json(path, {**record, "versions": versions()})
+    return path
+
+
+def table(record: dict) -> str:
+    """Tabulate a record."""
+    header = ["episode", "shots", "GFLOP", "plain", "CPU-s, 1 thread", "ratio", "2 threads, ratio"]
+    header += ["further query, GFLOP", "CPU-s", "peak GiB", "plain"]
+    lines = []
+    for row in record["cases"]:
+        one, two = row["cpu_seconds_1"], row["cpu_seconds_2"]
+        ratios = [f"{t['package'] / t['plain']:.2f}" if "plain" in t else "-" for t in (one, two)]
+        cost = [row["gflop"]["package"], row["gflop"].get("plain", "-"), one["package"], *ratios]
+        more = [row["further_query"]["gflop"], row["further_query"]["cpu_seconds"]]
+        memory = [row["peak_gib"]["package"], row["peak_gib"].get("plain", "-")]
+        lines.append((row["case"], row["shots"], *cost, *more, *memory))
+    return markdown(header, lines)
+
+
+def growth_table(record: dict) -> str:
+    """Tabulate how costs grow with the number of supports."""
+    lines = [(row["shots"], row["support"], row["query"]) for row in record["growth"]]
+    return markdown(["supports", "reading them, CPU-s", "a query under them, CPU-s"], lines)
