@@ -316,6 +316,28 @@ def scatter(
     return figure
 
 
+def crosses(
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Plot {name: (x, y)}, each a (value, low, high), as crosses of their intervals.
+
+    What lies on the diagonal is the same in both worlds; an arm that meets a grey line may be 0.
+    """
+    figure, axis = _plot(6.4, 5.2)
+    looks = zip((BLUE, ORANGE, GREEN, PURPLE) * 3, "oooo^^^^ssss", strict=True)
+    for (name, (x, y)), (colour, mark) in zip(points.items(), looks, strict=False):
+        arms = [[[v - low], [high - v]] for v, low, high in (x, y)]
+        axis.errorbar(
+            x[0], y[0], arms[1], arms[0], fmt=mark, color=colour, ms=5, elinewidth=1, label=name
+        )
+    axis.axhline(0, color=GREY, lw=0.8)
+    axis.axvline(0, color=GREY, lw=0.8)
+    axis.axline((0, 0), slope=1, color=GREY, lw=0.8, ls=":")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2)
+    return figure
+
+
 def to_bytes(figure: Figure, kind: str = "jpeg", dpi: int = 100, small: bool = False) -> bytes:
     """Encode a figure as a JPEG (a fifth of a PNG's size for photographs) or PNG.
 

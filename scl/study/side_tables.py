@@ -75,17 +75,37 @@ def _difference(one: Scores, other: Scores) -> Difference | None:
     return paired_difference(one, other) if set(one) & set(other) else None
 
 
-def effect_table(results: Path = RESULTS) -> str:
-    """Tabulate what each part is worth, in photographs and in toys: paired differences."""
-    lines = []
-    for a, b in EFFECTS:
-        found = [
+def effects(results: Path = RESULTS) -> dict[tuple[str, str], list[Difference | None]]:
+    """Compute what each part is worth, in photographs and in toys: paired differences."""
+    return {
+        (a, b): [
             _difference(read_row(data, a, "1", results), read_row(data, b, "1", results))
             for data in ("pascal", "toyshop")
         ]
+        for a, b in EFFECTS
+    }
+
+
+def effect_table(results: Path = RESULTS) -> str:
+    """Tabulate the effects, with what may be said of each."""
+    lines = []
+    for (a, b), found in effects(results).items():
         said = [f"{d}, {d.verdict}" if d else "not run yet" for d in found]
         lines.append((f"{NAMES[a]} against {NAMES[b]}", *said))
     return markdown(["what", "photographs", "toys"], lines)
+
+
+def effect_points(results: Path = RESULTS, most: float = 5.0) -> dict[str, tuple]:
+    """Give the effects known in both worlds as {name: (x, y)}, each (value, low, high) in points.
+
+    most: leave out what is larger in either, beside which nothing else could be seen.
+    """
+    points = {}
+    for (a, b), found in effects(results).items():
+        pair = [(100 * d.mean, 100 * d.low, 100 * d.high) for d in found if d]
+        if len(pair) == 2 and max(abs(value) for value, *_ in pair) <= most:
+            points[f"{a} against {b}"] = tuple(pair)
+    return points
 
 
 def side_fusion_table(data: str, row: str = "scl", results: Path = RESULTS) -> str:
