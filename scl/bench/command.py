@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from scl.bench import cpu, gpu
 from scl.device import pick_device
+from scl.study.devices import cpu_table, growth_table
 from scl.study.grid import RESULTS
 
 
@@ -14,8 +14,7 @@ def bench(options: argparse.Namespace) -> None:
     """Measure parts, each in a process of its own, and print what was found."""
     if options.what == "cpu":
         path = cpu.measure_all(options.out or RESULTS, options.repeats, options.rehearse)
-        record = json.loads(path.read_text(encoding="utf-8"))
-        print(cpu.table(record), cpu.growth_table(record), sep="\n\n")
+        print(cpu_table(path), growth_table(path), sep="\n\n")
         return
     strange = [name for name in options.part if name not in gpu.PARTS]
     if strange:

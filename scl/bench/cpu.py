@@ -28,7 +28,6 @@ from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED
 from scl.method.scl import SCL
 from scl.models.build import build_model, full_size
 from scl.models.general import load_general
-from scl.study.tables import markdown
 
 Reading = Literal["package", "plain"]
 FOREGROUND = 0.24  # of a support, in the middle of what PASCAL's objects cover
@@ -169,24 +168,3 @@ def measure_all(out: Path, repeats: int, rehearse: bool = False) -> Path:
     path = out / f"cpu{'-rehearsal' if rehearse else ''}.json"
     write_json(path, {**record, "versions": versions()})
     return path
-
-
-def table(record: dict) -> str:
-    """Tabulate a record."""
-    header = ["episode", "shots", "GFLOP", "plain", "CPU-s, 1 thread", "ratio", "2 threads, ratio"]
-    header += ["further query, GFLOP", "CPU-s", "peak GiB", "plain"]
-    lines = []
-    for row in record["cases"]:
-        one, two = row["cpu_seconds_1"], row["cpu_seconds_2"]
-        ratios = [f"{t['package'] / t['plain']:.2f}" if "plain" in t else "-" for t in (one, two)]
-        cost = [row["gflop"]["package"], row["gflop"].get("plain", "-"), one["package"], *ratios]
-        more = [row["further_query"]["gflop"], row["further_query"]["cpu_seconds"]]
-        memory = [row["peak_gib"]["package"], row["peak_gib"].get("plain", "-")]
-        lines.append((row["case"], row["shots"], *cost, *more, *memory))
-    return markdown(header, lines)
-
-
-def growth_table(record: dict) -> str:
-    """Tabulate how costs grow with the number of supports."""
-    lines = [(row["shots"], row["support"], row["query"]) for row in record["growth"]]
-    return markdown(["supports", "reading them, CPU-s", "a query under them, CPU-s"], lines)

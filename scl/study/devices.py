@@ -90,3 +90,34 @@ def agreement_table(results: Path = RESULTS) -> str:
             said = f"losses at most {gap:.1f} % from a run never killed"
             rows.append([record["device"], "a run killed and resumed", said])
     return markdown(["device", "what", "found"], rows)
+
+
+def cpu_table(path: Path = RESULTS / "cpu.json") -> str:
+    """Tabulate what an episode costs a processor, beside the plain reading of it."""
+    record = _of_cpu(path)
+    if record is None:
+        return "No CPU has been measured yet."
+    header = ["episode", "shots", "GFLOP", "plain", "CPU-s, 1 thread", "of plain", "2 threads"]
+    header += ["of plain", "further query: GFLOP", "CPU-s", "peak GiB", "plain"]
+    lines = []
+    for row in record["cases"]:
+        work, memory, more = row["gflop"], row["peak_gib"], row["further_query"]
+        costs: list[Any] = [work["package"], work.get("plain", "-")]
+        for spent in (row["cpu_seconds_1"], row["cpu_seconds_2"]):
+            share = f"{spent['package'] / spent['plain']:.2f}" if "plain" in spent else "-"
+            costs += [f"{spent['package']:.1f}", share]
+        costs += [more["gflop"], f"{more['cpu_seconds']:.1f}"]
+        costs += [memory["package"], memory.get("plain", "-")]
+        lines.append((row["case"], row["shots"], *costs))
+    return markdown(header, lines)
+
+
+def growth_table(path: Path = RESULTS / "cpu.json") -> str:
+    """Tabulate how costs grow with the number of supports."""
+    record = _of_cpu(path)
+    lines = [(r["shots"], r["support"], r["query"]) for r in record["growth"]] if record else []
+    return markdown(["supports", "reading them, CPU-s", "a query under them, CPU-s"], lines)
+
+
+def _of_cpu(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from scl.method.rules import PRESETS
-from scl.study.devices import agreement_table, gpu_line, training_table
+from scl.study.devices import agreement_table, cpu_table, gpu_line, growth_table, training_table
 from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS, ROOT
 from scl.study.paper_tables import (
     paper_reading,
@@ -80,6 +80,8 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "side count": partial(side_count, results),
         "rules": rules_table,
         "settings": settings_table,
+        "cpu": partial(cpu_table, results / "cpu.json"),
+        "cpu growth": partial(growth_table, results / "cpu.json"),
         "gpu": partial(gpu_line, results),
         "gpu training": partial(training_table, results),
         "gpu answers": partial(agreement_table, results),
