@@ -146,7 +146,7 @@ def my_score(mutual):
 ''',
     "centred": '''
 def my_centred(features, there):
-    """Take each picture's mean out: features [N, d, h, w]; there [N, h, w], 1 where a cell is."""
+    """Take out each picture's mean: features [N, d, h, w], there [N, h, w] of 0, 1."""
     ### BEGIN SOLUTION
     total = (features * there.unsqueeze(1)).sum(dim=(2, 3))
     mean = total / there.sum(dim=(1, 2)).unsqueeze(1)
@@ -155,11 +155,12 @@ def my_centred(features, there):
 ''',
     "part_averages": '''
 def my_step(cells, mask, centres):
-    """One step of k-means: cells [N, d, h, w], mask [N, h, w], centres [N, n, d] to new ones."""
+    """Cells [N, d, h, w], mask [N, h, w] and centres [N, n, d] to new centres."""
     ### BEGIN SOLUTION
     flat = F.normalize(cells, dim=1).flatten(2)
     nearest = (F.normalize(centres, dim=2) @ flat).argmax(dim=1)
-    joins = F.one_hot(nearest, centres.shape[1]).movedim(-1, 1) * mask.flatten(1).unsqueeze(1)
+    joins = F.one_hot(nearest, centres.shape[1]).movedim(-1, 1)
+    joins = joins * mask.flatten(1).unsqueeze(1)
     count = joins.sum(dim=2, keepdim=True)
     means = joins @ cells.flatten(2).transpose(1, 2) / count.clamp(min=1)
     return torch.where(count > 0, means, centres)
@@ -167,7 +168,7 @@ def my_step(cells, mask, centres):
 ''',
     "own_rule": '''
 def my_rule(support, mask, query):
-    """A map [h, w], higher on the object, from centred cells [d, h, w] and a mask [h, w]."""
+    """A map [h, w], higher on the object; centred cells [d, h, w], mask [h, w]."""
     ### BEGIN SOLUTION
     known = F.normalize(support.flatten(1), dim=0)
     cosines = F.normalize(query.flatten(1), dim=0).T @ known

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scl.course.measure import best_cut
 from scl.method import vectors
+from scl.method.similarity import centred as centre_all
 
 from . import judge
 from .chapter02 import area, sum_under
@@ -186,7 +187,8 @@ def _pair(g: torch.Generator) -> _Pair:
         grounds = (torch.rand(12, 12, generator=g) < 0.5).long()
         cells = kinds[:, torch.where(mask == 1, parts, grounds)]
         light = 0.4 * torch.randn(8, 1, 1, generator=g)
-        seen += [cells + light + 0.5 * torch.randn(8, 12, 12, generator=g), mask]
+        cells = cells + light + 0.5 * torch.randn(8, 12, 12, generator=g)
+        seen += [centre_all(cells[None])[0], mask]
     return _Pair(*seen)
 
 
@@ -213,8 +215,6 @@ def _check_map(function: Function, pair: _Pair, other: _Pair) -> None:
     plain = _plain(*pair[:3])
     if torch.equal(found.flatten().argsort(), plain.flatten().argsort()):
         raise Mistake("That is the cosine to the object's average: it ranks all cells alike.")
-    if found[pair.truth == 1].mean() < found[pair.truth == 0].mean():
-        raise Mistake("Your map is lower on the object than beside it, like a negative.")
 
 
 @judge.told
@@ -228,9 +228,12 @@ def own_rule(function: Function) -> str:
     for pair in pairs[:12]:
         _check_map(function, pair, pairs[12])
     mine, theirs = (
-        torch.tensor([best_cut(m.float(), p.truth).iou for m, p in zip(maps, pairs, strict=False)])
-        for maps in ([_map(function, p) for p in pairs[:12]], [_plain(*p[:3]) for p in pairs[:12]])
+        torch.tensor([best_cut(rule(p).float(), p.truth).iou for p in pairs[:12]])
+        for rule in (lambda p: _map(function, p), lambda p: _plain(*p[:3]))
     )
+    turned = torch.tensor([best_cut(-_map(function, p).float(), p.truth).iou for p in pairs[:12]])
+    if turned.mean() > 1.5 * mine.mean():
+        raise Mistake("Your map is lower on the object than beside it, like a negative.")
     numbers = (
         f"best IoU {mine.mean():.2f} on 12 made-up pairs, by the cosine to the average "
         f"{theirs.mean():.2f}"
