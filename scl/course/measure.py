@@ -117,11 +117,10 @@ def angle(a: Tensor, b: Tensor) -> Tensor:
     return torch.rad2deg(F.cosine_similarity(a, b, dim=-1).clamp(-1, 1).acos())
 
 
-def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10) -> Tensor:
-    """Compare every cell with `count` vectors of one object: the control for Figure 1.
+def part_centres(features: Tensor, mask: Tensor, count: int, rounds: int = 10) -> Tensor:
+    """Group an object's cells by k-means on the sphere, from the cells farthest apart.
 
-    features: [d, h, w]; mask: [h, w]. The object's cells are grouped by k-means on the sphere,
-    from the cells farthest apart. Returns [h, w], each cell's best cosine to the groups' means.
+    features: [d, h, w]; mask: [h, w]. Returns the groups' means, of length 1: [n, d], n <= count.
     """
     cells = F.normalize(features.flatten(1).T, dim=1)
     own = cells[mask.flatten() == 1]
@@ -133,6 +132,16 @@ def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10
         group = (own @ centres.T).argmax(dim=1)
         means = [own[group == g].mean(dim=0) for g in range(len(centres)) if (group == g).any()]
         centres = F.normalize(torch.stack(means), dim=1)
+    return centres
+
+
+def several_cosines(features: Tensor, mask: Tensor, count: int, rounds: int = 10) -> Tensor:
+    """Compare every cell with `count` vectors of one object: the control for Figure 1.
+
+    features: [d, h, w]; mask: [h, w]. Returns [h, w], each cell's best cosine to part_centres.
+    """
+    cells = F.normalize(features.flatten(1).T, dim=1)
+    centres = part_centres(features, mask, count, rounds)
     return (cells @ centres.T).amax(dim=1).reshape(mask.shape)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
-from scl.course.check import chapter02, chapter03, chapter04, chapter06
+from scl.course.check import chapter02, chapter03, chapter04, chapter06, chapter07
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -142,6 +142,39 @@ def my_score(mutual):
     others = mutual * (1 - torch.eye(shots))
     guides, is_found = others.sum(dim=2), others.sum(dim=1)
     return (guides + is_found) / (2 * (shots - 1))
+    ### END SOLUTION
+''',
+    "centred": '''
+def my_centred(features, there):
+    """Take out each picture's mean: features [N, d, h, w], there [N, h, w] of 0, 1."""
+    ### BEGIN SOLUTION
+    total = (features * there.unsqueeze(1)).sum(dim=(2, 3))
+    mean = total / there.sum(dim=(1, 2)).unsqueeze(1)
+    return (features - mean[:, :, None, None]) * there.unsqueeze(1)
+    ### END SOLUTION
+''',
+    "part_averages": '''
+def my_step(cells, mask, centres):
+    """Cells [N, d, h, w], mask [N, h, w] and centres [N, n, d] to new centres."""
+    ### BEGIN SOLUTION
+    flat = F.normalize(cells, dim=1).flatten(2)
+    nearest = (F.normalize(centres, dim=2) @ flat).argmax(dim=1)
+    joins = F.one_hot(nearest, centres.shape[1]).movedim(-1, 1)
+    joins = joins * mask.flatten(1).unsqueeze(1)
+    count = joins.sum(dim=2, keepdim=True)
+    means = joins @ cells.flatten(2).transpose(1, 2) / count.clamp(min=1)
+    return torch.where(count > 0, means, centres)
+    ### END SOLUTION
+''',
+    "own_rule": '''
+def my_rule(support, mask, query):
+    """A map [h, w], higher on the object; centred cells [d, h, w], mask [h, w]."""
+    ### BEGIN SOLUTION
+    known = F.normalize(support.flatten(1), dim=0)
+    cosines = F.normalize(query.flatten(1), dim=0).T @ known
+    on = mask.flatten() == 1
+    nearest = [cosines[:, side].topk(3, dim=1).values.mean(dim=1) for side in (on, ~on)]
+    return (nearest[0] - nearest[1]).reshape(mask.shape)
     ### END SOLUTION
 ''',
 }
@@ -458,6 +491,41 @@ WRONG = {
         (lambda u: u.sum(dim=2) - u.diagonal(dim1=1, dim2=2), "does not beat Eq. 16"),
         (lambda u: u.mean(dim=2) / 0, "infinite"),
     ],
+    "centred": [
+        (lambda f, t: f - f.mean(dim=(2, 3), keepdim=True), "must stay zero"),
+        (lambda f, t: (f - f.mean(dim=(2, 3), keepdim=True)) * t[:, None], "number of cells"),
+        (lambda f, t: f - masked_gap(f, t)[:, :, None, None], "filled-up cells as well"),
+        (lambda f, t: f - f.mean(dim=(0, 2, 3), keepdim=True), "whole batch|expected about"),
+        (lambda f, t: f - f.mean(dim=1, keepdim=True), "channels of each cell"),
+        (lambda f, t: masked_gap(f, t), "means came out"),
+        (lambda f, t: f - masked_gap(f, t), "Error"),
+        (lambda f, t: f * t, "Error"),
+        (lambda f, t: F.layer_norm(f, f.shape[1:]), "expected about"),
+    ],
+    "part_averages": [
+        (lambda x, m, c: c, "as they were"),
+        (lambda x, m, c: solution("part_averages")(x, torch.ones_like(m), c), "background"),
+        (lambda x, m, c: F.normalize(solution("part_averages")(x, m, c), dim=2), "expected about"),
+        (lambda x, m, c: masked_gap(x, m)[:, None].expand_as(c), "expected about"),
+        (lambda x, m, c: masked_gap(x, m), "has shape [2, 4], expected [2, 3, 4]"),
+    ],
+    "own_rule": [
+        (lambda s, m, q: torch.ones_like(m), "same everywhere"),
+        (lambda s, m, q: m + s[0], "depend on the query"),
+        (lambda s, m, q: q[0], "depend on the support"),
+        (
+            lambda s, m, q: F.cosine_similarity(
+                q, masked_gap(s[None], m[None])[0, :, None, None], 0
+            ),
+            "ranks all cells alike",
+        ),
+        (lambda s, m, q: -solution("own_rule")(s, m, q), "like a negative"),
+        (
+            lambda s, m, q: (q * masked_gap(s[None], m[None])[0, :, None, None]).sum(dim=0),
+            "does not beat",
+        ),
+        (lambda s, m, q: solution("own_rule")(s, m, q)[None], "has shape [1, 12, 12]"),
+    ],
 }
 
 
@@ -479,6 +547,8 @@ SLIPS = {
     "cross_entropy": chapter04.ENTROPY_SLIPS,
     "confidence": chapter06.CONFIDENCE_SLIPS,
     "fuse": chapter06.FUSE_SLIPS,
+    "centred": chapter07.CENTRE_SLIPS,
+    "part_averages": chapter07.PART_SLIPS,
 }
 
 

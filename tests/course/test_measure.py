@@ -10,6 +10,7 @@ from scl.course.measure import (
     depth_in_object,
     one_of_each_class,
     own_cosine,
+    part_centres,
     random_split,
     seen_and_unseen,
     several_cosines,
@@ -45,6 +46,14 @@ def test_two_kinds_of_cells_need_two_vectors():
     assert best_cut(several_cosines(features, mask, 2), mask).iou == 1
     again = several_cosines(features, mask, 1)
     assert torch.allclose(again, one[0], atol=1e-6)
+
+
+def test_the_centres_of_two_kinds_of_cells_are_the_two_kinds():
+    features, mask = torch.zeros(2, 2, 2), torch.ones(2, 2)
+    features[0, 0], features[1, 1] = 3, 5
+    centres = part_centres(features, mask, 2)
+    assert torch.allclose(centres, torch.eye(2))
+    assert len(part_centres(features, mask, 9)) <= 4
 
 
 def test_more_vectors_than_cells_are_no_harm():

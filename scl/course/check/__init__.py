@@ -15,9 +15,10 @@ from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
 from .chapter06 import confidence, fuse, own_score
+from .chapter07 import centred, own_rule, part_averages
 
 __all__ = [
-    "LOSSES", "PARTS", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
-    "masked_gap", "merge_averages", "own_score", "own_split", "same_average", "split_regions",
-    "two_vectors", "who_learns",
+    "LOSSES", "PARTS", "centred", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
+    "masked_gap", "merge_averages", "own_rule", "own_score", "own_split", "part_averages",
+    "same_average", "split_regions", "two_vectors", "who_learns",
 ]  # fmt: skip
