@@ -11,13 +11,14 @@ out. `judge` runs, compares and tells; the exercises lie by chapter.
 Shapes: N images, d channels, h x w cells, B episodes, K supports.
 """
 
+from .chapter01 import averages_disagree, episodes_needed, miou
 from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
 from .chapter06 import confidence, fuse, own_score
 
 __all__ = [
-    "LOSSES", "PARTS", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
-    "masked_gap", "merge_averages", "own_score", "own_split", "same_average", "split_regions",
-    "two_vectors", "who_learns",
+    "LOSSES", "PARTS", "averages_disagree", "confidence", "cross_entropy", "episodes_needed",
+    "fuse", "loss_is_not_the_metric", "masked_gap", "merge_averages", "miou", "own_score",
+    "own_split", "same_average", "split_regions", "two_vectors", "who_learns",
 ]  # fmt: skip
