@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS = {
     "miou": '''
 def my_miou(found, truth, labels):
-    """mIoU in 0..1 from found and truth [E, H, W], where 255 is unknown, and labels [E]."""
+    """mIoU in 0..1 from found [E, H, W], truth [E, H, W] with 255, and labels [E]."""
     ### BEGIN SOLUTION
     known = truth != 255
     inside = (found == 1) & (truth == 1)
@@ -37,7 +37,7 @@ def my_miou(found, truth, labels):
 ''',
     "episodes_needed": '''
 def my_episodes_needed(a, b, wanted):
-    """Episodes until half a 95 % interval of the mean of a - b, [E] each, is `wanted` wide."""
+    """Episodes until half a 95 % interval of the mean of a - b, [E], is `wanted`."""
     ### BEGIN SOLUTION
     spread = (a - b).std()
     return torch.ceil((1.96 * spread / wanted) ** 2)
