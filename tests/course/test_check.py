@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
-from scl.course.check import chapter02, chapter03, chapter04, chapter06, chapter07
+from scl.course.check import chapter01, chapter02, chapter03, chapter04, chapter06, chapter07
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -21,6 +21,41 @@ ROOT = Path(__file__).resolve().parents[2]
 # ------------------------------------------------------------------ solutions, as in the notebooks
 
 SOLUTIONS = {
+    "miou": '''
+def my_miou(found, truth, labels):
+    """mIoU in 0..1 from found [E, H, W], truth [E, H, W] with 255, and labels [E]."""
+    ### BEGIN SOLUTION
+    known = truth != 255
+    inside = (found == 1) & (truth == 1)
+    either = ((found == 1) | (truth == 1)) & known
+    scores = []
+    for label in labels.unique():
+        mine = labels == label
+        scores.append(inside[mine].sum() / either[mine].sum())
+    return torch.stack(scores).mean()
+    ### END SOLUTION
+''',
+    "episodes_needed": '''
+def my_episodes_needed(a, b, wanted):
+    """Episodes until half a 95 % interval of the mean of a - b, [E], is `wanted`."""
+    ### BEGIN SOLUTION
+    spread = (a - b).std()
+    return torch.ceil((1.96 * spread / wanted) ** 2)
+    ### END SOLUTION
+''',
+    "averages_disagree": '''
+def my_disagreement():
+    """Two methods and the truth, [E, h, w] each: a better by pixels, b by episodes."""
+    ### BEGIN SOLUTION
+    truth = torch.zeros(3, 6, 6)
+    truth[0, 1:6, 1:6] = 1
+    truth[1:, 1, 1] = 1
+    a, b = truth.clone(), truth.clone()
+    a[1:] = 0
+    b[0, 3:] = 0
+    return a, b, truth
+    ### END SOLUTION
+''',
     "masked_gap": '''
 def my_masked_gap(features, mask):
     """Eq. 1: features [N, d, h, w] and mask [N, h, w] to [N, d]; an empty mask gives zeros."""
@@ -348,7 +383,58 @@ def weighted(logits, scores):
     return (scores[..., None, None, None] * logits).sum(dim=1)
 
 
+def known(f, t):
+    """What both mark and what either marks, [E, H, W] each, where it is known."""
+    return (f == 1) & (t == 1), ((f == 1) | (t == 1)) & (t != 255)
+
+
+def per_class(above, below, labels):
+    pairs = [(above[labels == c].sum(), below[labels == c].sum()) for c in set(labels.tolist())]
+    return torch.stack([a / b for a, b in pairs]).mean()
+
+
+def ratios(above, below):
+    return above.sum(dim=(1, 2)) / below.sum(dim=(1, 2))
+
+
+def needed(spread, wanted, errors=1.96):
+    return torch.ceil((errors * spread / wanted) ** 2)
+
+
 WRONG = {
+    "miou": [
+        (lambda f, t, n: ratios(*known(f, t)), "each episode"),
+        (lambda f, t, n: ratios(*known(f, t)).mean(), "IoUs of single episodes"),
+        (
+            lambda f, t, n: torch.stack(
+                [ratios(*known(f, t))[n == c].mean() for c in set(n.tolist())]
+            ).mean(),
+            "within a class",
+        ),
+        (lambda f, t, n: known(f, t)[0].sum() / known(f, t)[1].sum(), "of one class"),
+        (
+            lambda f, t, n: per_class(f * (t == 1), ((f + (t == 1)) > 0), n),
+            "counted as background",
+        ),
+        (lambda f, t, n: per_class(f * (t > 0), ((f + (t > 0)) > 0), n), "counted as object"),
+        (lambda f, t, n: per_class(f & t, f | t, n), "into bits"),
+        (lambda f, t, n: per_class(known(f, t)[0], t == 1, n), "area of the truth"),
+        (lambda f, t, n: per_class(known(f, t)[0], f * (t != 255), n), "area that was found"),
+        (lambda f, t, n: per_class(known(f, t)[0], f * (t != 255) + (t == 1), n), "twice"),
+        (lambda f, t, n: per_class(f.float() & t.float(), f, n), "not implemented for"),
+        (lambda f, t, n: float(solution("miou")(f, t, n)), "type float"),
+    ],
+    "episodes_needed": [
+        (lambda a, b, w: needed((a - b).std(), w / 2), "whole interval"),
+        (lambda a, b, w: needed((a - b).std(), w, 1), "about two"),
+        (lambda a, b, w: torch.ceil(1.96 * (a - b).std() / w), "as one over the root"),
+        (lambda a, b, w: needed((a.var() + b.var()) ** 0.5, w), "episodes of its own"),
+        (lambda a, b, w: needed(a.std(), w), "one method"),
+        (lambda a, b, w: needed((a - b).var(), w), "variance"),
+        (lambda a, b, w: (1.96 * (a - b).std() / w) ** 2, "fraction of an episode"),
+        (lambda a, b, w: torch.floor((1.96 * (a - b).std() / w) ** 2), "One too few"),
+        (lambda a, b, w: needed((a - b).std(), w).repeat(2), "has shape [2], expected []"),
+    ],
     "masked_gap": [
         (lambda f, m: f.mean(dim=(2, 3)), "mask makes no difference"),
         (lambda f, m: sum_under(f, m) / 30, "not by those under the mask"),
@@ -540,6 +626,8 @@ def test_a_typical_wrong_function_is_diagnosed(name, wrong, words, capsys):
 
 
 SLIPS = {
+    "miou": chapter01.MIOU_SLIPS,
+    "episodes_needed": chapter01.NEEDED_SLIPS,
     "masked_gap": chapter02.GAP_SLIPS,
     "merge_averages": chapter02.MERGE_SLIPS,
     "split_regions": chapter03.SPLIT_SLIPS,
@@ -564,6 +652,27 @@ def test_each_slip_is_told_in_its_own_words(name, capsys):
             return tuple(r if w is None else w for r, w in zip(right(*inputs), wrong, strict=True))
 
         assert told(capsys, getattr(check, name)(slipped)) == f"{slip.says}\n"
+
+
+# ------------------------------------------------------------------ values: chapter 1, open
+
+METHODS = [
+    (lambda a, b, t: (b, a, t), "exchange a and b"),
+    (lambda a, b, t: (t, b, t), "Both ways prefer a"),
+    (lambda a, b, t: (a, t, t), "Both ways prefer b"),
+    (lambda a, b, t: (a, a, t), "added up, a and b are equally good"),
+    (lambda a, b, t: (a[:1], b[:1], t[:1]), "single episode"),
+    (lambda a, b, t: (a, b, t * 0), "without an object"),
+    (lambda a, b, t: (a, b * 2, t), "nothing but 0 and 1"),
+    (lambda a, b, t: (a[0], b, t), "a has shape [6, 6], expected [3, 6, 6]"),
+    (lambda a, b, t: (a, b), "Expected 3 tensors"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), METHODS, ids=[words for _, words in METHODS])
+def test_methods_that_both_ways_to_average_rank_alike(change, words, capsys):
+    values = change(*solution("averages_disagree")())
+    assert words in told(capsys, check.averages_disagree(*values))
 
 
 # ------------------------------------------------------------------ values: chapter 2, open
@@ -617,7 +726,7 @@ def test_a_pair_of_wrong_sizes(capsys):
     assert "masks has shape [1, 4, 4]" in told(capsys, check.same_average(maps, masks[:1]))
 
 
-@pytest.mark.parametrize("name", ["same_average", "loss_is_not_the_metric"])
+@pytest.mark.parametrize("name", ["averages_disagree", "same_average", "loss_is_not_the_metric"])
 def test_values_may_be_given_in_three_ways(name):
     function, judge = solution(name), getattr(check, name)
     assert judge(function) and judge(*function()) and judge(function())

@@ -11,6 +11,7 @@ out. `judge` runs, compares and tells; the exercises lie by chapter.
 Shapes: N images, d channels, h x w cells, B episodes, K supports.
 """
 
+from .chapter01 import averages_disagree, episodes_needed, miou
 from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
@@ -18,7 +19,8 @@ from .chapter06 import confidence, fuse, own_score
 from .chapter07 import centred, own_rule, part_averages
 
 __all__ = [
-    "LOSSES", "PARTS", "centred", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
-    "masked_gap", "merge_averages", "own_rule", "own_score", "own_split", "part_averages",
-    "same_average", "split_regions", "two_vectors", "who_learns",
+    "LOSSES", "PARTS", "averages_disagree", "centred", "confidence", "cross_entropy",
+    "episodes_needed", "fuse", "loss_is_not_the_metric", "masked_gap", "merge_averages", "miou",
+    "own_rule", "own_score", "own_split", "part_averages", "same_average", "split_regions",
+    "two_vectors", "who_learns",
 ]  # fmt: skip
