@@ -21,10 +21,11 @@ STOP = re.compile(r"^> \*\*Stop\.\*\*.*(?:\n>.*)*", re.MULTILINE)
 
 
 class Slide(NamedTuple):
-    """Hold a slide: its heading, as Markdown, and its parts, as HTML."""
+    """Hold a slide: its heading, as Markdown, and as HTML its parts, or words in their place."""
 
     heading: str
     parts: list[str]
+    words: str = ""
 
 
 def build_slides(chapters: Sequence[Path], out: Path) -> list[Path]:
@@ -33,7 +34,7 @@ def build_slides(chapters: Sequence[Path], out: Path) -> list[Path]:
     for path in chapters:
         text = Renderer(Path("slides") / path.name, [], ROOT)
         slides = [
-            (text.put(f"## {slide.heading}"), "\n".join(slide.parts))
+            (text.put(f"## {slide.heading}"), "\n".join(slide.parts) or slide.words)
             for slide in slides_of(read(path), text)
         ]
         made.append(out / f"{path.stem}.html")
@@ -49,31 +50,35 @@ def slides_of(book: NotebookNode, text: Renderer) -> list[Slide]:
     slides = [Slide(title, [text.put(question)])]
     for cell in book.cells[1:]:
         if cell.cell_type == "markdown":
-            read_text(cell.source, slides, text)
+            add_text(cell.source, slides, text)
         for output in cell.get("outputs", []):
             add_output(output, slides)
-    return [slide for slide in slides if slide.parts]
+    return [slide for slide in slides if slide.parts or slide.words]
 
 
-def read_text(source: str, slides: list[Slide], text: Renderer) -> None:
+def add_text(source: str, slides: list[Slide], text: Renderer) -> None:
     """Begin a slide at each heading, with its formulas or first words; and one at each stop."""
     before, *rest = HEADING.split(source)
-    slides[-1].parts.extend(text.put(formula) for formula in FORMULA.findall(before))
+    if formulas := "\n\n".join(FORMULA.findall(before)):
+        add(text.put(formulas), slides)
     for heading, body in zip(rest[::2], rest[1::2], strict=True):
-        formulas = FORMULA.findall(body)
-        lead = formulas or [body.strip().split("\n\n")[0]]
-        slides.append(Slide(heading, [text.put(each) for each in lead]))
+        words = text.put(body.strip().split("\n\n")[0])
+        slides.append(Slide(heading, [text.put(f) for f in FORMULA.findall(body)], words))
     for stop in STOP.findall(source):
         slides.append(Slide("Stop", [text.put(stop)]))
 
 
 def add_output(output: NotebookNode, slides: list[Slide]) -> None:
-    """Add a figure, on a slide of its own where there is one already, or what was seen."""
-    figure = figure_html(output)
-    if figure:
-        heading = next(slide.heading for slide in reversed(slides) if slide.heading != "Stop")
-        if slides[-1].heading == "Stop" or any("<img" in part for part in slides[-1].parts):
-            slides.append(Slide(heading, []))
-        slides[-1].parts.append(figure)
+    """Add a figure, or what was seen in it."""
+    if figure := figure_html(output):
+        add(figure, slides)
     elif output.get("text", "").startswith("What we saw"):
         slides[-1].parts.append(printed(output.text))
+
+
+def add(part: str, slides: list[Slide]) -> None:
+    """Add a figure or formulas, on a further slide of the section where there is something."""
+    if slides[-1].parts:
+        heading = next(slide.heading for slide in reversed(slides) if slide.heading != "Stop")
+        slides.append(Slide(heading, []))
+    slides[-1].parts.append(part)
