@@ -13,8 +13,8 @@ from nbformat import NotebookNode, v4
 
 from scl.course.notebooks import ROOT, read
 from scl.course.site.cells import cell_html
-from scl.course.site.slides import build_slides
 from scl.course.site.frame import template
+from scl.course.site.slides import build_slides
 from scl.course.site.text import Heading, Renderer, page_of
 from scl.files import write_text
 from scl.study.chapters import open_anywhere

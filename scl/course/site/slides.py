@@ -1,4 +1,4 @@
-"""Make slides of a chapter: its headings, formulas, figures, and what was seen and is remembered."""
+"""Make slides of a chapter: headings, formulas, figures, what was seen, what to remember."""
 
 from __future__ import annotations
 
