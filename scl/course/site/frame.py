@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from markupsafe import Markup
 HERE = Path(__file__).parent  # templates, style; one folder up lies the two-colour world
 
 
-def template(name: str, **values: Any) -> str:
-    """Fill a template of this folder. `file("NAME")` is a file's text, `x|raw` x as it is."""
-    loader = FileSystemLoader(HERE)
+@cache
+def templates() -> Environment:
+    """Read templates of this folder. `file("NAME")` is a file's text, `x|raw` x as it is."""
     options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=loader, **options)
+    environment = Environment(loader=FileSystemLoader(HERE), **options)
     environment.filters["raw"] = Markup
     environment.globals["file"] = lambda path: Markup((HERE / path).read_text(encoding="utf-8"))
-    return environment.get_template(name).render(**values) + "\n"
+    return environment
+
+
+def template(name: str, **values: Any) -> str:
+    """Fill a template of this folder."""
+    return templates().get_template(name).render(**values) + "\n"

@@ -35,12 +35,13 @@ class Renderer(IPythonRenderer):
     def __init__(self, source: Path, pages: Collection[Path], root: Path) -> None:
         super().__init__(escape=False, exclude_anchor_links=True)
         self.source, self.pages, self.root = source, pages, root
+        self.markdown = MarkdownWithMath(renderer=self)
         self.headings: list[Heading] = []
         self.sources: set[Path] = set()  # files without a page that are linked
 
     def put(self, markdown: str) -> str:
         """Give the HTML of a text."""
-        return str(MarkdownWithMath(renderer=self)(markdown))
+        return str(self.markdown(markdown))
 
     def block_math(self, body: str) -> str:
         """Set a formula on a line of its own."""
