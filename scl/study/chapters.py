@@ -24,7 +24,7 @@ CONTROL_NOTE = "(a control appears"  # stored in a control's place
 SYLLABI: dict[int, list[list[str]]] = {
     2: [["00", "02"], ["03"]],
     5: [["00", "01"], ["02"], ["03"], ["06"], ["07"]],
-    10: [["00"], ["01"], ["02"], ["03"], ["04"], ["05"], ["06"], ["07"], ["08"], ["09"]],
+    10: [["00", "01"], ["02"], ["03"], ["04"], ["05"], ["06"], ["07"], ["08"], ["09"], []],
 }
 PLACEHOLDER = "https://github.com/OWNER/REPOSITORY"  # until CITATION.cff says where the course lies
 
@@ -66,16 +66,17 @@ def measured_minutes(book: dict[str, Any]) -> int:
 
 
 def syllabus_table(sessions: int) -> str:
-    """Tabulate which chapters each session takes, and how long they are."""
+    """Tabulate which chapters each session takes, and how long they are; none: the project."""
     rows = []
     for number, chapters in enumerate(SYLLABI[sessions], start=1):
-        found = [path for n in chapters for path in sorted(NOTEBOOKS.glob(f"{n}_*.ipynb"))]
-        links = [f"[{path.stem}](../notebooks/{path.name})" for path in found]
-        missing = [n for n in chapters if not any(p.stem.startswith(n) for p in found)]
-        links += [f"{n} (to come)" for n in missing]
-        minutes = sum(minutes_of(path.stem) for path in found)
-        rows.append((number, ", ".join(links), minutes or "–"))
-    return markdown(["session", "chapters", "minutes as measured"], rows)
+        found = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+        words = [
+            f"[{found[n].stem}](../notebooks/{found[n].name})" if n in found else f"{n} (to come)"
+            for n in chapters
+        ]
+        minutes = sum(minutes_of(found[n].stem) for n in chapters if n in found)
+        rows.append((number, ", ".join(words) or "the project, defended", minutes or "–"))
+    return markdown(["session", "chapters", "minutes"], rows)
 
 
 def repository(citation: Path = ROOT / "CITATION.cff") -> str:
@@ -107,3 +108,19 @@ def anywhere_table() -> str:
         buttons = _addresses(path.stem, repository())
         rows.append([path.stem, *(f"[Open in {n}]({a})" for n, a in buttons.items())])
     return markdown(["chapter", "Colab", "Binder"], rows)
+
+
+def colab_cell() -> str:
+    """Write the cell that a chapter needs in front of it in Colab."""
+    return f"""```python
+import os
+
+if not os.path.isdir("scl-course"):
+    !git clone --depth 1 {repository()} scl-course
+%cd scl-course
+%pip install --quiet --editable .
+
+from google.colab import output
+
+output.enable_custom_widget_manager()  # so that controls and the painter appear
+```"""

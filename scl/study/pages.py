@@ -10,7 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from scl.method.rules import PRESETS
-from scl.study.chapters import SYLLABI, anywhere_table, chapter_table, syllabus_table
+from scl.study.chapters import (
+    SYLLABI,
+    anywhere_table,
+    chapter_table,
+    colab_cell,
+    syllabus_table,
+)
 from scl.study.devices import agreement_table, gpu_line, training_table
 from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS
 from scl.study.paper_tables import (
@@ -61,6 +67,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
     makers: dict[str, Callable[[], str]] = {
         "chapters": partial(chapter_table, results),
         "anywhere": anywhere_table,
+        "colab cell": colab_cell,
         "one-shot": partial(one_shot_table, "canet", results),
         "pfenet": partial(one_shot_table, "pfenet", results),
         "five-shot": partial(five_shot_table, "scl", "canet", results),
