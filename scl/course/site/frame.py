@@ -15,8 +15,9 @@ HERE = Path(__file__).parent  # templates, style; one folder up lies the two-col
 @cache
 def templates() -> Environment:
     """Read templates of this folder. `file("NAME")` is a file's text, `x|raw` x as it is."""
-    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(HERE), **options)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["raw"] = Markup
     environment.globals["file"] = lambda path: Markup((HERE / path).read_text(encoding="utf-8"))
     return environment

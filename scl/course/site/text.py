@@ -118,7 +118,8 @@ def mathml(formula: str, display: str) -> str:
         problem = str(error) or type(error).__name__
     if problem:
         raise ValueError(f"latex2mathml cannot set the formula {formula!r} ({problem}): rewrite it")
-    return made
+    # A hat that sits well, also where there is no font for formulas.
+    return made.replace("&#x0005E;", "&#x002C6;")
 
 
 def picture(address: str, alt: str) -> str:
