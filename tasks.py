@@ -8,10 +8,13 @@
     python3 tasks.py normalise    tidy the stored notebooks so that differences show real changes
     python3 tasks.py student      write every notebook, its exercises blank, to build/student
                                   (--force: where one has been worked in, keep a copy of that)
+    python3 tasks.py site         write the course as pages to read without Python, to build/site
+    python3 tasks.py slides       write slides of every notebook to build/slides
     python3 tasks.py install      only install (--dev adds what the tests need)
 
 It may be called from any folder. `course --only NAME -p STEPS 200` runs the notebooks whose name
-contains NAME with another value for one of the names set in their `parameters` cell.
+contains NAME with another value for one of the names set in their `parameters` cell. `course --cpu`
+and `install --cpu` install torch without CUDA.
 """
 
 import argparse
@@ -43,7 +46,8 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP, LOG = VENV / "scl-course.json", BUILD / "install.log"
 # torch for Linux brings CUDA, whether or not there is a GPU: 6.2 GB stay, and what is downloaded,
 # 3 GB, lies beside them meanwhile.
-NEEDED_GB = 9 if sys.platform.startswith("linux") else 3
+CPU_GB = 3
+NEEDED_GB = 9 if sys.platform.startswith("linux") else CPU_GB
 STOP_SECONDS = 15  # a notebook's own process takes a while to end its kernel
 
 
@@ -102,19 +106,20 @@ def installation_state(
     return "ready", ""
 
 
-def ensure_installed(dev: bool = False) -> None:
-    """Make or mend `.venv` unless its stamp says that it is as wanted."""
+def ensure_installed(dev: bool = False, cpu: bool = False) -> None:
+    """Make or mend `.venv` unless its stamp says that it is as wanted; a torch there is used."""
     stamp = read_stamp()
     wanted = wanted_stamp(dev or bool(stamp and stamp.get("dev")))
     action, why = installation_state(stamp, wanted, PYTHON.exists())
     if action == "ready":
         return
     started = time.monotonic()
+    index, needed = (cpu_index(), CPU_GB) if cpu else ("", NEEDED_GB)
     check_writable()
     print(f"Installing into .venv: {why}.", flush=True)
     if action == "build":
-        check_can_build()
-        print(f"It takes 3 to 10 minutes and {NEEDED_GB} GB, mostly for torch; only this once.")
+        check_can_build(needed)
+        print(f"It takes 3 to 10 minutes and {needed} GB, mostly for torch; only this once.")
         remove_venv()
     VENV.mkdir(exist_ok=True)
     write_stamp({"finished": False})
@@ -123,9 +128,21 @@ def ensure_installed(dev: bool = False) -> None:
         base = getattr(sys, "_base_executable", None) or sys.executable
         said = "Python could not make an environment in .venv; it said:"
         run_logged([base, "-m", "venv", str(VENV)], lambda text: said)
-    pip_install(wanted["dev"])
+    pip_install(wanted["dev"], index)
     write_stamp(wanted)
     print(f"Installed in {time.monotonic() - started:.0f} s.", flush=True)
+
+
+def cpu_index() -> str:
+    """Find where pip gets torch without CUDA; the usual one has it on Linux only."""
+    index = os.environ.get("TORCH_CPU_INDEX", "")
+    if sys.platform.startswith("linux") and not index:
+        raise TaskError(
+            "--cpu needs the address of PyTorch's CPU builds. PyTorch's site shows it under Get\n"
+            "Started for Linux, Pip and CPU, behind --index-url. Set it, and try again:\n"
+            "TORCH_CPU_INDEX=ADDRESS python3 tasks.py course --cpu"
+        )
+    return index
 
 
 def check_writable() -> None:
@@ -142,7 +159,7 @@ def check_writable() -> None:
         ) from error
 
 
-def check_can_build() -> None:
+def check_can_build(needed: float) -> None:
     """Stop early without the means to make an environment, or the room for it."""
     if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
         raise TaskError(
@@ -151,9 +168,9 @@ def check_can_build() -> None:
         )
     old = sum(f.stat().st_size for f in VENV.rglob("*") if f.is_file())  # it goes first
     free = shutil.disk_usage(ROOT).free + old
-    if free < NEEDED_GB * 1e9:
+    if free < needed * 1e9:
         raise TaskError(
-            f"Too little disk space: {free / 1e9:.1f} GB free, {NEEDED_GB} GB needed in {ROOT}.\n"
+            f"Too little disk space: {free / 1e9:.1f} GB free, {needed} GB needed in {ROOT}.\n"
             "Free some space, or move the course to a larger disk, and run the same command again."
         )
 
@@ -166,17 +183,24 @@ def remove_venv() -> None:
         shutil.rmtree(VENV)
 
 
-def pip_install(dev: bool) -> None:
-    """Install the package (editable) and what it needs, in the tested versions."""
+def pip_install(dev: bool, cpu_index: str = "") -> None:
+    """Install the package (editable) and what it needs, in the tested versions.
+
+    cpu_index: where torch, and the torchvision that fits it, come from instead of the usual place.
+    """
     scratch = VENV / "tmp"  # the system's folder for this is often a small one in memory
     scratch.mkdir(exist_ok=True)
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--no-input", "--progress-bar", "off", "-c", "constraints.txt"]
-    command += ["-e", ".[dev]" if dev else "."]
     environment = {**os.environ, "PIP_USER": "0"}
     environment.update(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(scratch)))
     try:
-        run_logged(command, explain_pip_failure, environment)
+        if cpu_index:
+            said = f"No torch without CUDA was had; the usual one takes {NEEDED_GB} GB.\n"
+            pair = [*command, "torch", "torchvision", "--index-url", cpu_index]
+            run_logged(pair, lambda text: said + explain_pip_failure(text), environment)
+        package = ["-e", ".[dev]" if dev else "."]
+        run_logged([*command, *package], explain_pip_failure, environment)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -254,7 +278,7 @@ def explain_pip_failure(text: str) -> str:
 def course(options: argparse.Namespace) -> int:
     """Let scl.course.command work on notebooks; a mistyped name is known before installing."""
     paths = select_notebooks(options.only)
-    ensure_installed()
+    ensure_installed(cpu=options.cpu)
     check_writable()
     given = [part for pair in options.parameters for part in ("-p", *pair)]
     given += ["--force"] if options.force else []
@@ -288,7 +312,7 @@ def test(options: argparse.Namespace) -> int:
 
 def install(options: argparse.Namespace) -> int:
     """Install, and say where."""
-    ensure_installed(options.dev)
+    ensure_installed(options.dev, options.cpu)
     print(f"Ready: {PYTHON}")
     return 0
 
@@ -312,9 +336,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     tasks = {"lab": lab, "test": test, "install": install}
-    for name in ("course", "refresh", "normalise", "student", *tasks):
+    for name in ("course", "refresh", "normalise", "student", "site", "slides", *tasks):
         sub = commands.add_parser(name, allow_abbrev=False)
-        sub.set_defaults(task=tasks.get(name, course), parameters=[], force=False)
+        sub.set_defaults(task=tasks.get(name, course), parameters=[], force=False, cpu=False)
         if name not in tasks:
             sub.add_argument("--only", default="", metavar="NAME", help="part of a notebook's name")
         if name == "course":
@@ -322,6 +346,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             sub.add_argument("-p", dest="parameters", nargs=2, action="append", **told)
         if name == "student":
             sub.add_argument("--force", action="store_true", help="keep a copy of what is there")
+        if name in ("course", "install"):
+            sub.add_argument("--cpu", action="store_true", help="torch without CUDA; see above")
         if name == "install":
             sub.add_argument("--dev", action="store_true", help="with what the tests need")
     options, extra = parser.parse_known_args(arguments)

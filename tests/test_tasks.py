@@ -86,6 +86,45 @@ def test_installing_happens_once(elsewhere, monkeypatch):
     assert done == ["venv", "pip", "pip", "pip"]
 
 
+def test_torch_without_cuda_comes_first_and_from_the_index_that_is_named(elsewhere, monkeypatch):
+    commands = []
+
+    def run_logged(command, explain, environment=None):
+        commands.append(command)
+        tasks.PYTHON.write_text("")
+
+    monkeypatch.setattr(tasks, "run_logged", run_logged)
+    monkeypatch.setenv("TORCH_CPU_INDEX", "an address")
+    tasks.ensure_installed(cpu=True)
+    _, pair, package = commands
+    assert pair[-4:] == ["torch", "torchvision", "--index-url", "an address"]
+    assert package[-2:] == ["-e", "."] and "--index-url" not in package
+    commands.clear()
+    tasks.ensure_installed(cpu=True)
+    assert commands == [], "a torch that is there is used"
+
+
+def test_without_an_address_of_torch_without_cuda_it_says_where_to_find_it(elsewhere, monkeypatch):
+    monkeypatch.delenv("TORCH_CPU_INDEX", raising=False)
+    monkeypatch.setattr(tasks.sys, "platform", "linux")
+    with pytest.raises(tasks.TaskError, match="TORCH_CPU_INDEX=ADDRESS python3 tasks.py"):
+        tasks.ensure_installed(cpu=True)
+    assert not (elsewhere / ".venv").exists()
+
+
+def test_an_index_that_cannot_be_reached_is_told_with_the_way_out(elsewhere, monkeypatch):
+    def run_logged(command, explain, environment=None):
+        if "--index-url" in command:
+            raise tasks.TaskError(explain("NewConnectionError"))
+        tasks.PYTHON.write_text("")
+
+    monkeypatch.setattr(tasks, "run_logged", run_logged)
+    monkeypatch.setenv("TORCH_CPU_INDEX", "an address")
+    with pytest.raises(tasks.TaskError, match="the usual one takes .* GB.\npip could not reach"):
+        tasks.ensure_installed(cpu=True)
+    assert not tasks.read_stamp()["finished"]
+
+
 def test_an_interrupted_installation_starts_afresh(elsewhere, monkeypatch, capsys):
     pretend(monkeypatch, fail_at="pip")
     with pytest.raises(KeyboardInterrupt):
@@ -194,6 +233,8 @@ def test_selection_is_sorted_and_an_unknown_name_lists_the_known(tmp_path, monke
         (["refresh"], []),
         (["normalise"], []),
         (["student", "--force"], ["--force"]),
+        (["site"], []),
+        (["slides"], []),
     ],
 )
 def test_work_on_notebooks_is_handed_to_the_environments_python(

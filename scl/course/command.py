@@ -1,4 +1,4 @@
-"""The commands of `tasks.py` that need the environment: run, store, tidy, hand out, open.
+"""The commands of `tasks.py` that need the environment: run, store, tidy, hand out, publish, open.
 
 python -m scl.course.command course notebooks/02_masked_gap.ipynb -p STEPS 200
 """
@@ -48,6 +48,16 @@ def student(paths: list[Path], options: argparse.Namespace) -> int:
     return 0
 
 
+def site(paths: list[Path], options: argparse.Namespace) -> int:
+    """Build the reading edition, or slides alone, into build/."""
+    from scl.course.site import build_site, build_slides  # only here: it takes a while to load
+
+    build = build_site if options.command == "site" else build_slides
+    made = build(paths, BUILD / options.command)
+    print(f"{len(made)} pages; open {made[0]}")
+    return 0
+
+
 def lab(arguments: list[str]) -> None:
     """Open JupyterLab; what is in the environment reaches its kernels."""
     from jupyterlab.labapp import main as open_lab
@@ -67,6 +77,7 @@ def main(arguments: list[str]) -> int:
         lab(arguments[1:])
         return 0
     commands = {"course": course, "refresh": course, "normalise": normalise, "student": student}
+    commands |= {"site": site, "slides": site}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=commands)
     parser.add_argument("paths", type=Path, nargs="+")

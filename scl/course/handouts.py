@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from scl.course.notebooks import as_text, has_tag, normalised, read, store, tagged_cells
+from scl.course.notebooks import as_text, has_tag, normalised, read, store_text, tagged_cells
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's own words
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
@@ -17,34 +18,56 @@ POINTS = {"solution": 0, "check": 1, "answer": 6}  # by the cell's tag; a teache
 
 
 def write_handouts(paths: Sequence[Path], folder: Path, force: bool = False) -> None:
-    """Write hand-outs to a folder with a line for each: all of them, or none.
+    """Write hand-outs to a folder with a line for each, and answers to one beside it: all, or none.
 
-    One that is there and differs may hold a learner's work: it is refused, or kept as a copy.
+    A file that is there and differs may hold a learner's work: it is refused, or kept as a copy.
     """
-    books = {folder / path.name: handout(read(path), path.stem) for path in paths}
-    used = [path for path, book in books.items() if differs(book, path)]
+    books = {path.name: read(path) for path in paths}
+    texts = {folder / n: as_text(handout(book, Path(n).stem)) for n, book in books.items()}
+    handouts, aside = list(texts), folder.with_name("answers")
+    texts |= {aside / f"{Path(n).stem}.md": answers(book) for n, book in books.items()}
+    used = [path for path, text in texts.items() if differs(text, path)]
     if used and not force:
         names = ", ".join(map(str, used))
         raise ValueError(f"Somebody may have worked in {names}: --force keeps a copy of it first.")
     for path in used:
         print(f"kept: {keep_copy(path)}")
-    for path, book in books.items():
-        state = "written" if store(book, path) else "as before"
-        count = len(tagged_cells(book, "solution"))
+    changed = {path: store_text(text, path) for path, text in texts.items() if text}
+    for path in handouts:
+        count = len(tagged_cells(books[path.name], "solution"))
+        state = "written" if changed[path] else "as before"
         print(f"{path.stem:<28} exercises: {count:<3} {state}: {path}")
 
 
-def differs(book: NotebookNode, path: Path) -> bool:
-    """Tell whether there is a file that is not this notebook."""
-    return path.exists() and path.read_bytes() != as_text(book).encode()
+def differs(text: str, path: Path) -> bool:
+    """Tell whether there is a file that does not hold this text."""
+    return path.exists() and path.read_bytes() != text.encode()
 
 
 def keep_copy(path: Path) -> Path:
-    """Copy a notebook to a name beside it that nobody has taken yet."""
+    """Copy a file to a name beside it that nobody has taken yet."""
     number = 1
-    while (copy := path.with_name(f"{path.stem}.backup-{number}.ipynb")).exists():
+    while (copy := path.with_name(f"{path.stem}.backup-{number}{path.suffix}")).exists():
         number += 1
     return Path(shutil.copy2(path, copy))
+
+
+def answers(book: NotebookNode) -> str:
+    """Write out what a hand-out leaves blank, for those who learn alone; empty where it is nothing.
+
+    Each solution and answer follows the cell before it, which holds the question.
+    """
+    parts = [
+        "# Answers",
+        "Try first: what you find yourself, you keep. Other answers can be right.",
+    ]
+    for question, cell in pairwise(book.cells):
+        if has_tag(cell, "solution"):
+            lines = [x for x in cell.source.splitlines() if x.strip() not in (BEGIN, END)]
+            parts += [question.source, "```python\n" + "\n".join(lines) + "\n```"]
+        elif has_tag(cell, "answer"):
+            parts += [question.source, cell.source]
+    return "\n\n".join(parts) + "\n" if len(parts) > 2 else ""
 
 
 def handout(book: NotebookNode, name: str) -> NotebookNode:

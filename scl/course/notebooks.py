@@ -235,8 +235,12 @@ def as_text(book: NotebookNode) -> str:
 
 def store(book: NotebookNode, target: Path) -> bool:
     """Write a notebook in one step; True if that changed anything."""
-    text = as_text(book)
-    if target.exists() and target.read_text(encoding="utf-8") == text:
+    return store_text(as_text(book), target)
+
+
+def store_text(text: str, target: Path) -> bool:
+    """Write a text in one step, the same bytes on every system; True if that changed anything."""
+    if target.exists() and target.read_bytes() == text.encode():
         return False
-    write_atomically(target, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))
+    write_atomically(target, lambda p: p.write_bytes(text.encode()))
     return True

@@ -10,8 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from scl.method.rules import PRESETS
+from scl.study.chapters import (
+    SYLLABI,
+    anywhere_table,
+    chapter_table,
+    colab_cell,
+    syllabus_table,
+)
 from scl.study.devices import agreement_table, cpu_table, gpu_line, growth_table, training_table
-from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS, ROOT
+from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS
 from scl.study.paper_tables import (
     paper_reading,
     paper_table,
@@ -59,6 +66,8 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
     """What a marker may name, and how it is made."""
     makers: dict[str, Callable[[], str]] = {
         "chapters": partial(chapter_table, results),
+        "anywhere": anywhere_table,
+        "colab cell": colab_cell,
         "one-shot": partial(one_shot_table, "canet", results),
         "pfenet": partial(one_shot_table, "pfenet", results),
         "five-shot": partial(five_shot_table, "scl", "canet", results),
@@ -88,6 +97,8 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "count": partial(_counts, results),
         "published references": references,
     }
+    for sessions in SYLLABI:
+        makers[f"syllabus {sessions}"] = partial(syllabus_table, sessions)
     for name in ABLATIONS:
         makers[f"paper {name}"] = partial(paper_table, name, results)
         makers[f"paper {name} reading"] = partial(paper_reading, name, results)
@@ -109,23 +120,6 @@ def every_table(head: str = "canet", results: Path = RESULTS) -> str:
             table = five_shot_table(variant, head, results)
             parts.append(f"5 shots, {NAMES[variant]}\n\n{table}")
     return "\n\n".join(parts)
-
-
-def chapter_table(results: Path = RESULTS) -> str:
-    """Tabulate every notebook's minutes: to work through, and of its last run on two cores."""
-    record = json.loads((results / "chapters.json").read_text())
-    rows = [
-        (f"[{name}](notebooks/{name}.ipynb)", teaching_minutes(name), f"{seconds / 60:.1f}")
-        for name, seconds in sorted(record.items())
-    ]
-    return markdown(["chapter", "minutes to read and try", "minutes to run"], rows)
-
-
-def teaching_minutes(name: str) -> int:
-    """Add up the minutes in the table at the beginning of a chapter."""
-    path = ROOT / "notebooks" / f"{name}.ipynb"
-    beginning = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
-    return sum(int(m) for m in re.findall(r"\| (\d+) \|", "".join(beginning["source"])))
 
 
 def flop_table(results: Path = RESULTS) -> str:

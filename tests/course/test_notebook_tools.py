@@ -369,3 +369,20 @@ def test_student_never_overwrites_what_a_learner_has_done(student, capsys):
         assert (folder / "01_a.ipynb").read_bytes() == blank and (folder / "02_b.ipynb").exists()
     kept = {path.name: path.read_bytes() for path in folder.glob("*.backup-*")}
     assert kept == {"01_a.backup-1.ipynb": b"finished", "01_a.backup-2.ipynb": b"finished again"}
+
+
+def test_answers_lie_beside_the_handouts_and_are_never_overwritten_either(student, capsys):
+    """They hold each question with its solution, without markers; a chapter without has no file."""
+    _, folder, command = student
+    assert command() == 0
+    (path,) = folder.with_name("answers").iterdir()
+    text = path.read_text()
+    assert path.name == "01_a.md" and not [p for p in folder.iterdir() if "answers" in p.name]
+    assert "Write it.\n\n```python\ndef area(mask):" in text and "return mask.sum()" in text
+    assert "secret" in text and "###" not in text
+    path.write_text("my notes")
+    capsys.readouterr()
+    assert command() == 1 and str(path) in capsys.readouterr().err
+    assert path.read_text() == "my notes"
+    assert command("--force") == 0 and path.read_text() == text
+    assert path.with_name("01_a.backup-1.md").read_text() == "my notes"
