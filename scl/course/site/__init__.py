@@ -1,7 +1,7 @@
 """The reading edition: the course as pages that need neither scripts nor a network, and slides.
 
-Made with nbconvert's Markdown and templates of our own. Jupyter Book 2 needs Node and its theme from
-a network when it builds, and leaves the mathematics to scripts.
+Made with nbconvert's Markdown and templates of our own: Jupyter Book 2 needs Node and its
+theme from a network, and leaves the mathematics to scripts.
 """
 
 from scl.course.site.pages import build_site
