@@ -367,3 +367,43 @@ def with_still(bundle: Any, figure: Figure, alt: str, text: str) -> tuple[dict, 
     still = base64.b64encode(to_bytes(figure, small=True)).decode()
     more = {"image/jpeg": still, "text/plain": text}
     return {**shown, **more}, {**told, "image/jpeg": {"alt": alt}}
+
+
+Whiskers = Mapping[str, Mapping[str, tuple[float, float, float]]]  # row, series: value, low, high
+
+
+def whisker_groups(panels: Mapping[str, Whiskers], xlabel: str, zero: bool = True) -> Figure:
+    """Plot panels beside each other, the same rows in each, with some series in every row.
+
+    panels: {panel: {row: {series: (value, low, high)}}}. Panels share their scale; the series of
+    a row lie close below each other, told apart by marks and dashes too.
+    """
+    table = next(iter(panels.values()))
+    rows, names = list(table), list(next(iter(table.values())))
+    figure = Figure(figsize=(2 + 3.2 * len(panels), 0.24 * len(rows) * len(names) + 1.4))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, (title, shown) in zip(axes, panels.items(), strict=True):
+        _draw_groups(axis, shown, names)
+        axis.set_title(title if len(panels) > 1 else "", fontsize=10)
+        axis.set_xlabel(xlabel, fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+        if zero:
+            axis.axvline(0, color=GREY, lw=1)
+    axes[0].set_yticks(range(len(rows)), rows)
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    marks, told = axes[0].get_legend_handles_labels()
+    place: Any = {"loc": "outside upper center", "ncols": len(names)}
+    figure.legend(marks, told, frameon=False, fontsize=9, **place)
+    return figure
+
+
+def _draw_groups(axis: Axes, rows: Whiskers, names: Sequence[str]) -> None:
+    """Draw the series `names` of every row on an axes, row i around height i."""
+    looks = zip(COLOURS, DASHES, "os^D", strict=True)
+    for i, (name, (colour, dash, mark)) in enumerate(zip(names, looks, strict=False)):
+        for row, series in enumerate(rows.values()):
+            place, (value, low, high) = row + (i - (len(names) - 1) / 2) * 0.24, series[name]
+            axis.plot([low, high], [place, place], dash, color=colour, lw=2)
+            axis.plot([value], [place], mark, color=colour, ms=6)
+        axis.plot([], [], mark + dash, color=colour, lw=2, label=name)  # for the legend

@@ -122,24 +122,23 @@ def fuse_every_way(model: SCL, batch: Episodes) -> tuple[dict[str, Result], Supp
     Returns a Result by name, and the support set that was read.
     """
     size, truth = tuple(batch.query_masks.shape[-2:]), batch.query_masks
-    support = model.condition(batch.support, batch.support_masks)
-    logits = model.segment(support, batch.query, "average", size).logits
-    alone = likelier(logits)
-    others = confidence(support.mutual, own_score=False)
-    best = pair_iou(alone, truth.unsqueeze(1).expand_as(alone)).argmax(dim=1)
-    rows = torch.arange(len(truth))
+    support = model.condition(batch.support, batch.support_masks)  # Eq. 15-16
+    logits = model.segment(support, batch.query, "average", size).logits  # [B, K, 2, H, W]
+    alone = likelier(logits)  # the query's mask under each support alone, [B, K, H, W]
+    hits = pair_iou(alone, truth.unsqueeze(1).expand_as(alone))
+    episode = torch.arange(len(truth))
 
     def weighted(scores: Tensor) -> Tensor:
-        return likelier(model.fuse(logits, scores))
+        return likelier(model.fuse(logits, scores))  # Eq. 17
 
     masks = {
         "one support": alone[:, -1],
-        "the best-scored support": alone[rows, support.scores.argmax(dim=1)],
+        "the best-scored support": alone[episode, support.scores.argmax(dim=1)],
         "averaging predictions": weighted(torch.ones_like(support.scores)),
         "cross-guided (Eq. 17)": weighted(support.scores),
-        "leave-one-out scores": weighted(others),
+        "leave-one-out scores": weighted(confidence(support.mutual, own_score=False)),
         "averaging vectors": model.segment(support, batch.query, "vectors", size).mask,
-        "the best support (oracle)": alone[rows, best],
+        "the best support (oracle)": alone[episode, hits.argmax(dim=1)],
     }
     counts = {name: count_pixels(mask, truth).cpu().numpy() for name, mask in masks.items()}
     return {name: Result(c, batch.labels.numpy()) for name, c in counts.items()}, support

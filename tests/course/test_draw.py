@@ -40,6 +40,7 @@ def test_figures_become_files(kind, magic):
         draw.probability_figure(image, mask, {"a": probability}, "cosine", "lamp"),
         draw.curves([{"q": 1.0}, {"q": 0.5}], ["q"]),
         draw.whiskers({"a": (1, 0, 2), "b": (3, 2, 4)}, "mIoU", zero=True),
+        draw.whisker_groups({"A": {"a": {"x": (1, 0, 2)}}, "B": {"a": {"x": (2, 1, 3)}}}, "mIoU"),
         draw.bars({"shade": {"found": 90.0}}, "%"),
         draw.grid_of_numbers({"x": mask, "y": mask}, mask),
     ]

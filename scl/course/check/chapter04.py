@@ -33,6 +33,13 @@ def _entropy_sum(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
 
 
+def _crossed(logits: Tensor, mask: Tensor) -> Tensor:
+    """Multiply [N, 1, h, w] by [N, h, w]: every image meets the mask of every other."""
+    known = mask != IGNORE
+    right = logits.log_softmax(dim=1).gather(1, (mask * known).unsqueeze(1))
+    return -(right * known).sum() / known.sum()
+
+
 def _image_by_image(logits: Tensor, mask: Tensor) -> Tensor:
     pairs = zip(logits.split(1), mask.split(1), strict=True)
     return torch.stack([_right_entropy(*pair) for pair in pairs]).mean()
@@ -51,6 +58,9 @@ ENTROPY_SLIPS = (
     Slip(_image_by_image,
          "You averaged each image first, and then the images: a pixel of an image with much "
          "unknown counts for more than a pixel of another."),
+    Slip(_crossed,
+         "What you picked still has an axis of length 1 where the two classes were. Multiplied by "
+         "a mask that lacks it, every image meets the mask of every other image."),
     Slip(_entropy_sum, "The pixels' losses were added up, not averaged."),
     Slip(lambda x, m: _entropy_sum(x, m) / len(x),
          "You divided the sum by the number of images, not by the number of pixels."),

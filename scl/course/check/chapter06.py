@@ -87,9 +87,19 @@ FUSE_SLIPS = (
          "would become more certain."),
     Slip(lambda x, u: _votes(x), VOTE),
     Slip(lambda x, u: F.one_hot(_votes(x).argmax(dim=1), 2).movedim(-1, 1), VOTE),
+    Slip(lambda x, u: _as_they_stand(x, u),
+         "Your scores were laid along the pixels: axes of length 1 are missing after B and K. "
+         "Score k belongs to the whole of map k."),
     Slip(lambda x, u: _weighted(x, u) / x.shape[1],
          "Score maps came out; probabilities are asked for. Which step of Eq. 17 is missing?"),
 )  # fmt: skip
+
+
+def _as_they_stand(logits: Tensor, scores: Tensor) -> Tensor:
+    """Multiply scores [B, K] with maps of which the last two axes happen to be as long."""
+    if scores.shape != logits.shape[-2:]:
+        return torch.full_like(logits[:, 0], -1)
+    return (scores * logits).mean(dim=1).softmax(dim=1)
 
 
 def fuse(function: Function) -> bool:
@@ -98,8 +108,9 @@ def fuse(function: Function) -> bool:
     Probabilities by Eq. 17, which divides by K.
     """
     g, cases = judge.generator(6), []
-    for b, k in ((2, 3), (2, 5), (3, 1)):
-        inputs = 3 * torch.randn(b, k, 2, 4, 5, generator=g), torch.rand(b, k, generator=g)
+    # The first maps are as high and wide as scores are, so that axes forgotten go unnoticed.
+    for b, k, h, w in ((2, 3, 2, 3), (2, 5, 4, 5), (3, 1, 4, 5)):
+        inputs = 3 * torch.randn(b, k, 2, h, w, generator=g), torch.rand(b, k, generator=g)
         cases.append(Case(f"{b} episodes of {k} supports", inputs))
     well = "better supports count for more, for any number of supports"
     return judge.compare(function, fusion.fuse, cases, FUSE_SLIPS, well)
@@ -170,4 +181,7 @@ def own_score(function: Function) -> str:
     )
     if mine > theirs:
         return numbers
-    raise Mistake(f"Your score does not beat Eq. 16: {numbers}.")
+    raise Mistake(
+        f"Your score does not beat Eq. 16: {numbers}. What do the others make of a picture whose "
+        "mask is wrong? Look along its column, too."
+    )
