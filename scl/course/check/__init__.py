@@ -14,10 +14,11 @@ Shapes: N images, d channels, h x w cells, B episodes, K supports.
 from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
+from .chapter05 import own_map, ranked_right, ring, several_priors
 from .chapter06 import confidence, fuse, own_score
 
 __all__ = [
     "LOSSES", "PARTS", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
-    "masked_gap", "merge_averages", "own_score", "own_split", "same_average", "split_regions",
-    "two_vectors", "who_learns",
+    "masked_gap", "merge_averages", "own_map", "own_score", "own_split", "ranked_right", "ring",
+    "same_average", "several_priors", "split_regions", "two_vectors", "who_learns",
 ]  # fmt: skip
