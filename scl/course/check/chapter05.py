@@ -144,7 +144,8 @@ def _made_up(count: int = 40, channels: int = 12, side: int = 9) -> list[tuple[T
     All cells of a picture share its light, which is stronger than what tells them apart, as it is
     with the features of a network that was trained to name whole pictures.
     """
-    g, episodes = judge.generator(10), []
+    g = judge.generator(10)
+    episodes: list[tuple[Tensor, ...]] = []
     for _ in range(count):
         thing, ground = torch.randn(2, channels, 1, 1, generator=g)
         pictures = []
