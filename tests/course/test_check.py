@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
-from scl.course.check import chapter01, chapter02, chapter03, chapter04, chapter06, chapter07
+from scl.course.check import chapter01, chapter02, chapter03, chapter04, chapter05, chapter06, chapter07
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -152,6 +152,38 @@ def my_maps():
     a = torch.stack([background, sure_but_one_wrong])
     b = torch.stack([background, right_but_unsure])
     return a, b, mask
+    ### END SOLUTION
+''',
+    "several_priors": '''
+def my_prior(cosines, masks):
+    """The prior of K supports: cosines [N, K, m, n] and masks [N, K, n] to [N, m]."""
+    ### BEGIN SOLUTION
+    best = (cosines * masks.unsqueeze(2)).amax(dim=3)
+    low, high = best.amin(dim=2, keepdim=True), best.amax(dim=2, keepdim=True)
+    return ((best - low) / (high - low).clamp(min=1e-7)).mean(dim=1)
+    ### END SOLUTION
+''',
+    "ring": '''
+def my_ring(x, weight, rate):
+    """x [N, c, h, w], weight [d, c, 3, 3] to [N, d, h, w]: nine cells, `rate` apart."""
+    ### BEGIN SOLUTION
+    h, w = x.shape[-2:]
+    wide = F.pad(x, (rate, rate, rate, rate))
+    total = 0
+    for i in range(3):
+        for j in range(3):
+            moved = wide[:, :, i * rate : i * rate + h, j * rate : j * rate + w]
+            total = total + torch.einsum("dc,nchw->ndhw", weight[:, :, i, j], moved)
+    return total
+    ### END SOLUTION
+''',
+    "own_map": '''
+def my_map(query, support, mask):
+    """A map [h, w] from query and support [C, h, w] and mask [h, w]: high on the object."""
+    ### BEGIN SOLUTION
+    query, support = (x - x.mean(dim=(1, 2), keepdim=True) for x in (query, support))
+    v_s = (support * mask).sum(dim=(1, 2)) / mask.sum()
+    return F.cosine_similarity(query, v_s[:, None, None], dim=0)
     ### END SOLUTION
 ''',
     "confidence": '''
@@ -383,6 +415,7 @@ def weighted(logits, scores):
     return (scores[..., None, None, None] * logits).sum(dim=1)
 
 
+<<<<<<< HEAD
 def known(f, t):
     """What both mark and what either marks, [E, H, W] each, where it is known."""
     return (f == 1) & (t == 1), ((f == 1) | (t == 1)) & (t != 255)
@@ -399,6 +432,15 @@ def ratios(above, below):
 
 def needed(spread, wanted, errors=1.96):
     return torch.ceil((errors * spread / wanted) ** 2)
+=======
+def nearest(cosines, masks):
+    return (cosines * masks.unsqueeze(2)).amax(dim=3)
+
+
+def stretched(maps, least=1e-7):
+    low, high = maps.amin(dim=-1, keepdim=True), maps.amax(dim=-1, keepdim=True)
+    return (maps - low) / (high - low).clamp(min=least)
+>>>>>>> help-c05
 
 
 WRONG = {
@@ -530,6 +572,48 @@ WRONG = {
         (lambda x, m: F.cross_entropy(x, m, ignore_index=-1), "IndexError|out of bounds"),
         (lambda x, m: float(entropy(x, m)), "type float"),
     ],
+    "several_priors": [
+        (lambda c, m: nearest(c, torch.ones_like(m)).mean(dim=1), "make no difference"),
+        (lambda c, m: stretched(nearest(c, torch.ones_like(m))).mean(dim=1), "make no difference"),
+        (lambda c, m: stretched(nearest(c, 1 - m)).mean(dim=1), "outside the mask"),
+        (lambda c, m: nearest(c, m).mean(dim=1), "Nothing is stretched"),
+        (lambda c, m: stretched(nearest(c, m).mean(dim=1, keepdim=True))[:, 0], "averaged the sup"),
+        (lambda c, m: stretched(nearest(c, m)).amax(dim=1), "best of the supports"),
+        (lambda c, m: (nearest(c, m) / nearest(c, m).amax(dim=2)[..., None]).mean(dim=1), "alone"),
+        (
+            lambda c, m: stretched(nearest(c, m).flatten(1)).reshape(*c.shape[:3]).mean(dim=1),
+            "stretched together",
+        ),
+        (
+            lambda c, m: stretched(nearest(c, m).flatten()).reshape(c.shape[:3]).mean(dim=1),
+            "whole batch",
+        ),
+        (
+            lambda c, m: stretched((c * m[:, :, None]).sum(3) / m.sum(2)[..., None]).mean(dim=1),
+            "asks for the nearest",
+        ),
+        (lambda c, m: stretched(nearest(c, m), 0).mean(dim=1), "0 was divided by 0"),
+        (lambda c, m: stretched(nearest(c, m)), "has shape [2, 3, 6], expected [2, 6]"),
+        (lambda c, m: (c * m).amax(dim=3), "RuntimeError"),
+        (lambda c, m: (c & m[:, :, None]).amax(dim=3), "Error"),
+    ],
+    "ring": [
+        (lambda x, w, r: F.conv2d(x, w, padding=1), "rate makes no difference"),
+        (lambda x, w, r: F.conv2d(x, w.flip(2, 3), padding=r, dilation=r), "turned around"),
+        (lambda x, w, r: F.conv2d(x, w.mT, padding=r, dilation=r), "exchanged"),
+        (lambda x, w, r: F.conv2d(F.pad(x, [r] * 4, "replicate"), w, dilation=r), "At the rim"),
+        (lambda x, w, r: F.conv2d(x, w, dilation=r), "became smaller"),
+        (lambda x, w, r: F.conv2d(x, w, padding=r, dilation=r) / 9, "adds them up"),
+        (lambda x, w, r: F.conv2d(x, w.transpose(0, 1), padding=r, dilation=r), "RuntimeError"),
+    ],
+    "own_map": [
+        (lambda q, s, m: torch.ones(9, 9), "same everywhere"),
+        (lambda q, s, m: F.cosine_similarity(q, s[:, m == 1].mean(1)[:, None, None], 0), "clearly"),
+        (lambda q, s, m: q.norm(dim=0), "better than the prior|upside down"),
+        (lambda q, s, m: -solution("own_map")(q, s, m), "upside down"),
+        (lambda q, s, m: q * m, "has shape [12, 9, 9], expected [9, 9]"),
+        (lambda q, s, m: q[0] / 0, "infinite"),
+    ],
     "confidence": [
         (lambda u: u.mean(dim=1), "wrong axis"),
         (lambda u: u.sum(dim=2), "without averaging"),
@@ -633,6 +717,8 @@ SLIPS = {
     "split_regions": chapter03.SPLIT_SLIPS,
     "two_vectors": chapter03.TWO_SLIPS,
     "cross_entropy": chapter04.ENTROPY_SLIPS,
+    "several_priors": chapter05.PRIOR_SLIPS,
+    "ring": chapter05.RING_SLIPS,
     "confidence": chapter06.CONFIDENCE_SLIPS,
     "fuse": chapter06.FUSE_SLIPS,
     "centred": chapter07.CENTRE_SLIPS,

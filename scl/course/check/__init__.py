@@ -15,12 +15,13 @@ from .chapter01 import averages_disagree, episodes_needed, miou
 from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
+from .chapter05 import own_map, ranked_right, ring, several_priors
 from .chapter06 import confidence, fuse, own_score
 from .chapter07 import centred, own_rule, part_averages
 
 __all__ = [
     "LOSSES", "PARTS", "averages_disagree", "centred", "confidence", "cross_entropy",
     "episodes_needed", "fuse", "loss_is_not_the_metric", "masked_gap", "merge_averages", "miou",
-    "own_rule", "own_score", "own_split", "part_averages", "same_average", "split_regions",
-    "two_vectors", "who_learns",
+    "own_map", "own_rule", "own_score", "own_split", "part_averages", "ranked_right", "ring",
+    "same_average", "several_priors", "split_regions", "two_vectors", "who_learns",
 ]  # fmt: skip
