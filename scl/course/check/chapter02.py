@@ -46,7 +46,7 @@ GAP_SLIPS = (
     Slip(lambda f, m: (f[:, : len(f)] * m).sum(dim=(2, 3)) / m.sum(dim=(1, 2)), NO_AXIS),
     Slip(lambda f, m: sum_under(f, m)[:, : len(f)] / m.sum(dim=(1, 2)),
          "The sums are right, but channel 0 was divided by the area of image 0, channel 1 by that "
-         "of image 1. An area belongs to an image, for all of its channels: which axis is missing?"),
+         "of image 1. An area is the same for all channels of its image: which axis is missing?"),
     Slip(lambda f, m: f.mean(dim=(2, 3)),
          "The mask makes no difference: you averaged all cells of the map."),
     Slip(lambda f, m: (f * m.unsqueeze(1)).mean(dim=(2, 3)),

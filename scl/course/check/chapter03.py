@@ -43,8 +43,8 @@ SPLIT_SLIPS = (
          "found holds every cell that is in the mask or in the prediction; it takes both."),
     Slip(lambda m, p: (None, m), "lost holds the whole object; part of it was found."),
     Slip(lambda m, p: (None, m - p),
-         "lost holds -1: where the prediction lies outside the mask, mask minus prediction is below "
-         "0. A region holds nothing but 0 and 1; such cells were not lost, they never were object."),
+         "lost holds -1: where the prediction lies outside the mask, mask minus prediction is "
+         "below 0. Such cells were not lost: they never were object."),
     Slip(lambda m, p: (m - p, None),
          "found holds mask minus prediction: that is what was not found, and -1 at false alarms."),
     Slip(lambda m, p: (m * p, None), UNKNOWN),
