@@ -10,7 +10,7 @@ __getattr__, __dir__ = offer(
     {
         "explorers.finding": "finding_explorer finding_figure finding_look",
         "explorers.found_lost": "found_lost_explorer found_lost_query_figure found_lost_slider"
-        " look",
+        " look rows_figure",
         "explorers.fusion": "fusion_explorer fusion_figure fusion_look",
         "explorers.losses": "loss_explorer loss_figure read_stored",
         "finding": "export first_look first_look_figure found_figure overlap photographs"

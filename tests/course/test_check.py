@@ -90,10 +90,10 @@ def my_pair():
 ''',
     "split_regions": '''
 def my_regions(mask, predicted):
-    """The brackets of Eq. 5-6: mask and predicted [N, h, w] to (found, lost), [N, h, w] each."""
+    """Eq. 5-6: mask (0, 1, 255) and predicted (0, 1), both [N, H, W], to (found, lost)."""
     ### BEGIN SOLUTION
-    found = mask * predicted
-    return found, mask - found
+    inside = mask == 1
+    return inside & (predicted == 1), inside & (predicted != 1)
     ### END SOLUTION
 ''',
     "two_vectors": '''
@@ -487,8 +487,12 @@ WRONG = {
         (lambda f, m: masked_gap(f, 1 - m), "outside the mask"),
         (lambda f, m: (f + 100 * (m[:, None] - 1)).amax(dim=(2, 3)), "largest value"),
         (lambda f, m: sum_under(f, m) / each_area(m), "0 was divided by 0"),
-        (lambda f, m: f * m.unsqueeze(1), "has shape [3, 4, 5, 6], expected [3, 4]"),
-        (lambda f, m: (f * m).sum(dim=(2, 3)), "RuntimeError"),
+        (lambda f, m: f * m.unsqueeze(1), "has shape [3, 3, 5, 6], expected [3, 3]"),
+        (lambda f, m: (f * m).sum(dim=(2, 3)) / each_area(m), "masks met the channels"),
+        (lambda f, m: (f * m).sum(dim=(2, 3)) / m.sum(dim=(1, 2)), "masks met the channels"),
+        (lambda f, m: sum_under(f, m) / m.sum(dim=(1, 2)), "which axis is missing"),
+        (lambda f, m: f.sum(dim=3) * m, "RuntimeError"),
+        (lambda f, m: f.sum(dim=3) * m, "which axis does one of them lack"),
         (lambda f, m: masked_gap(f, m).numpy(), "got a value of type ndarray"),
         (lambda f, m: print(end=""), "is there a return?"),
     ],
@@ -518,6 +522,13 @@ WRONG = {
         (lambda m, p: (m * p, m * ~p), "turns the bits"),
         (lambda m, p: m * p, "Expected 2 tensors, found and lost"),
         (lambda m, p: (m * p, m & ~p), "Error"),
+        (lambda m, p: (m & p, m * (1 - p)), "work on True and False"),
+        (lambda m, p: (m * p, m * ~p.bool()), "marks 255"),
+        (lambda m, p: (m * p, m - p), "lost holds -1"),
+        (lambda m, p: (m - p, m * (1 - p)), "found holds mask minus prediction"),
+        (lambda m, p: (m * p, m * (1 - p)), "marks 255"),
+        (lambda m, p: (m.bool() & p.bool(), m.bool() & ~p.bool()), "marks 255"),
+        (lambda m, p: (m.long() & p, m.long() & (1 - p)), "marks 255"),
     ],
     "two_vectors": [
         (two(lambda f, r, m: sum_under(f, r) / each_area(r)), "came out as NaN"),

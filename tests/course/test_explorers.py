@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from scl.course.explorers.found_lost import found_lost_query_figure, look
+from scl.course import draw
+from scl.course.explorers.found_lost import found_lost_query_figure, look, rows_figure
 from scl.course.explorers.fusion import LEFT_OUT, fusion_figure, fusion_look, spoil_kinds
 from scl.method.metric import count_pixels
 from scl.method.rules import V_S
@@ -82,3 +84,15 @@ def test_no_other_object_no_wrong_mask(world):
     assert "wrong object" in spoil_kinds(world[0], 0)
     for dataset in (Bare(), Alone()):
         assert spoil_kinds(dataset, 0) == ("clean", "shifted", "eroded", "random box", LEFT_OUT)
+
+
+def test_rows_show_photographs_maps_and_regions():
+    photo, mask = np.full((64, 64, 3), 200, np.uint8), np.eye(8)
+    shown = [mask == 1, torch.tensor(mask), {draw.FOUND: mask}]
+    row = [("plain", photo, mask), *((f"seen {i}", photo, mask, x) for i, x in enumerate(shown))]
+    figure = rows_figure([row, row])
+    assert [t.get_text() for t in figure.texts] == ["plain", "seen 0", "seen 1", "seen 2"] * 2
+    canvas = figure.axes[0].images[0].get_array()
+    panels = [canvas[100:140, 188 * i + 140 : 188 * i + 180] for i in range(4)]  # off the mask
+    brightness = [panel[..., :3].mean() for panel in panels]
+    assert brightness[0] == 200 > max(brightness[1:]), "only the photograph is as it was"

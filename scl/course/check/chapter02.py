@@ -36,7 +36,17 @@ POOLED_TOGETHER = (
     "One vector came out for the whole batch: the images were pooled together. Each image has its "
     "own mask and its own average."
 )
+NO_AXIS = (
+    "The masks met the channels: channel 0 was taken under the mask of image 0, channel 1 under "
+    "that of image 1. With as many images as channels PyTorch does not complain. A mask [h, w] "
+    "needs an axis of its own where the features have their channels."
+)
 GAP_SLIPS = (
+    Slip(lambda f, m: (f[:, : len(f)] * m).sum(dim=(2, 3)) / area(m), NO_AXIS),
+    Slip(lambda f, m: (f[:, : len(f)] * m).sum(dim=(2, 3)) / m.sum(dim=(1, 2)), NO_AXIS),
+    Slip(lambda f, m: sum_under(f, m)[:, : len(f)] / m.sum(dim=(1, 2)),
+         "The sums are right, but channel 0 was divided by the area of image 0, channel 1 by that "
+         "of image 1. An area is the same for all channels of its image: which axis is missing?"),
     Slip(lambda f, m: f.mean(dim=(2, 3)),
          "The mask makes no difference: you averaged all cells of the map."),
     Slip(lambda f, m: (f * m.unsqueeze(1)).mean(dim=(2, 3)),
@@ -69,6 +79,8 @@ def masked_gap(function: Function) -> bool:
     mask = (torch.rand(3, 5, 6, generator=g) > torch.tensor([0.3, 0.5, 0.8])[:, None, None]).float()
     hole = mask * torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     cases = [
+        # As many channels as images: here a forgotten axis is no error, but a wrong result.
+        Case("3 images of 3 channels", (features[:, :3], mask)),
         Case("3 images with random masks", (features, mask)),
         Case("3 images, the second with an empty mask", (features, hole)),
     ]

@@ -21,6 +21,10 @@ def _scene() -> tuple[Tensor, Tensor, Tensor]:
     return features, mask, (torch.rand(2, 5, 6, generator=g) > 0.4).long()
 
 
+UNKNOWN = (
+    "A region holds pixels that the mask marks 255. Nobody knows what they show, so they were "
+    "neither found nor lost: a region takes pixels marked 1 alone."
+)
 SPLIT_SLIPS = (
     Slip(lambda m, p: vectors.split_regions(m, p)[::-1],
          "The two regions are swapped: the first should hold what was found."),
@@ -38,23 +42,41 @@ SPLIT_SLIPS = (
     Slip(lambda m, p: (((m + p) > 0).float(), None),
          "found holds every cell that is in the mask or in the prediction; it takes both."),
     Slip(lambda m, p: (None, m), "lost holds the whole object; part of it was found."),
+    Slip(lambda m, p: (None, m - p),
+         "lost holds -1: where the prediction lies outside the mask, mask minus prediction is "
+         "below 0. Such cells were not lost: they never were object."),
+    Slip(lambda m, p: (m - p, None),
+         "found holds mask minus prediction: that is what was not found, and -1 at false alarms."),
+    Slip(lambda m, p: (m * p, None), UNKNOWN),
+    Slip(lambda m, p: (None, m * (1 - p)), UNKNOWN),
+    Slip(lambda m, p: ((m != 0) & (p == 1), None), UNKNOWN),
+    Slip(lambda m, p: (None, (m != 0) & (p != 1)), UNKNOWN),
+    Slip(lambda m, p: (m.long() & p, None), UNKNOWN),
     Slip(lambda m, p: (None, m * ~p),
          "lost holds -1 and -2: the sign ~ turns the bits of a whole number around. It means "
          "'not' for a tensor of type bool alone."),
 )  # fmt: skip
 
 
-def split_regions(function: Function) -> bool:
-    """Chapter 3, core: function(mask [N, h, w], predicted [N, h, w]) -> (found, lost), Eq. 5-6.
+def _regions(mask: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+    return vectors.split_regions((mask == 1).float(), predicted)
 
-    mask is a float tensor and predicted, an argmax, one of whole numbers, both of 0 and 1.
+
+def split_regions(function: Function) -> bool:
+    """Chapter 3, core: function(mask [N, H, W], predicted [N, H, W]) -> (found, lost), Eq. 5-6.
+
+    mask is a float tensor of 0, 1 and 255 (unknown: in neither region); predicted, an argmax, one
+    of whole numbers, 0 and 1.
     """
     _, mask, predicted = _scene()
-    cases = [Case("2 images with random masks and predictions", (mask, predicted))]
-    well = "found and lost add up to the object, and nothing outside it entered"
-    return judge.compare(
-        function, vectors.split_regions, cases, SPLIT_SLIPS, well, ("found", "lost")
-    )
+    unsure = mask.clone()
+    unsure[:, ::2, ::3] = vectors.IGNORE  # on the object and beside it, predicted or not
+    cases = [
+        Case("2 images with random masks and predictions", (mask, predicted)),
+        Case("2 images with some pixels marked 255", (unsure, predicted)),
+    ]
+    well = "found and lost add up to the object, and nothing else entered"
+    return judge.compare(function, _regions, cases, SPLIT_SLIPS, well, ("found", "lost"))
 
 
 def _two_right(features: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, ...]:

@@ -57,6 +57,15 @@ def kind_of(value: Any) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
+# What PyTorch says to a common slip, and what to look at.
+HINTS = {
+    "bitwise_": "The signs & | ~ work on True and False, and these are numbers: ask first where "
+    "they are 1.",
+    "must match the size": "Write the two shapes below each other, right sides aligned: which "
+    "axis does one of them lack?",
+}
+
+
 def _explain(error: Exception, given: str) -> str:
     """Say in words what the learner's function raised."""
     text = (str(error).strip().splitlines() or ["no message"])[0]
@@ -64,7 +73,8 @@ def _explain(error: Exception, given: str) -> str:
     if isinstance(error, NotImplementedError) and "not implemented for" not in text:
         return "not written yet"
     place = f" when given {given}" if given else ""
-    return f"Your function raised {type(error).__name__}{place}: {text[:200]}"
+    hint = "".join(f". {words}" for said, words in HINTS.items() if said in text)
+    return f"Your function raised {type(error).__name__}{place}: {text[:200]}{hint}"
 
 
 # ------------------------------------------------------------------ running

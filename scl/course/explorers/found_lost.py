@@ -134,6 +134,28 @@ def _guided_by(name: str, view: Look) -> str:
     return f"{name} alone" if region.any() else f"{name} = {view.empty}"
 
 
+def rows_figure(rows: Sequence[Sequence[tuple]]) -> Figure:
+    """Set pictures in rows, each (title, photograph, mask) or (title, photograph, mask, seen).
+
+    photograph: H x W x 3 uint8; mask: h x w, dashed; seen: what to show of the photograph, h x w:
+    True and False (a prediction, tinted), numbers in 0..1 (by brightness) or {colour: region}.
+    """
+    pictures, titles = [], []
+    for title, photo, mask, *seen in (panel for row in rows for panel in row):
+        picture = _seen(enlarge(photo), seen[0]) if seen else enlarge(photo)
+        pictures.append(outlined(picture, np.asarray(mask)))
+        titles.append(title)
+    return mosaic(pictures, titles, columns=max(map(len, rows)))
+
+
+def _seen(photo: np.ndarray, seen: np.ndarray | Tensor | Mapping) -> np.ndarray:
+    """Show a map by its brightness, and regions tinted on the photograph."""
+    if isinstance(seen, Mapping):
+        return overlay(photo, seen)
+    cells = np.asarray(seen)
+    return overlay(photo, {PREDICTED: cells}) if cells.dtype == bool else heat(cells)
+
+
 def found_lost_slider(
     image: np.ndarray, mask: np.ndarray, probability: np.ndarray, label: str
 ) -> ipywidgets.VBox:
