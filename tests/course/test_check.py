@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
-from scl.course.check import chapter01, chapter02, chapter03, chapter04, chapter05, chapter06, chapter07
+from scl.course.check import (
+    chapter01,
+    chapter02,
+    chapter03,
+    chapter04,
+    chapter05,
+    chapter06,
+    chapter07,
+)
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -415,7 +423,6 @@ def weighted(logits, scores):
     return (scores[..., None, None, None] * logits).sum(dim=1)
 
 
-<<<<<<< HEAD
 def known(f, t):
     """What both mark and what either marks, [E, H, W] each, where it is known."""
     return (f == 1) & (t == 1), ((f == 1) | (t == 1)) & (t != 255)
@@ -432,7 +439,8 @@ def ratios(above, below):
 
 def needed(spread, wanted, errors=1.96):
     return torch.ceil((errors * spread / wanted) ** 2)
-=======
+
+
 def nearest(cosines, masks):
     return (cosines * masks.unsqueeze(2)).amax(dim=3)
 
@@ -440,7 +448,6 @@ def nearest(cosines, masks):
 def stretched(maps, least=1e-7):
     low, high = maps.amin(dim=-1, keepdim=True), maps.amax(dim=-1, keepdim=True)
     return (maps - low) / (high - low).clamp(min=least)
->>>>>>> help-c05
 
 
 WRONG = {
