@@ -137,9 +137,14 @@ def measure(case: Case, repeats: int, d: int = 256) -> dict[str, object]:
         "gflop": round(gflop(once_more)),
         "cpu_seconds": round(statistics.median(again), 2),
     }
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        row["peak_gib"] = {name: pool.submit(peak_gib, case, name, d).result() for name in readings}
+    row["peak_gib"] = {name: in_a_process(peak_gib, case, name, d) for name in readings}
     return row
+
+
+def in_a_process(function: Callable[..., float | None], *arguments: object) -> float | None:
+    """Call a function in a fresh process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def growth(d: int, shots: tuple[int, ...]) -> list[dict[str, float]]:

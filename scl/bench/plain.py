@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from scl.method.fusion import confidence, pair_iou
-from scl.method.heads import Merge
+from scl.method.layers import Gather, Merge, resized
 from scl.method.losses import likelier, resize_logits
-from scl.method.pfenet import Gather, PFENetHead, resized
+from scl.method.pfenet import PFENetHead
 from scl.method.records import Maps, SupportGroup
 from scl.method.scl import SCL
 from scl.method.vectors import concat_vectors
@@ -30,14 +30,18 @@ class _Merge(Merge):
     def share(self, features: Tensor) -> Tensor:
         return features
 
-    def forward(self, shared: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, shared: Tensor, vectors: Tensor, *maps: Tensor
+    ) -> Tensor:
         return nn.Sequential.forward(self, concat_vectors(shared, vectors, *maps))
 
 
 class _Gather(Gather):
     """Enlarges the maps first."""
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, maps: Sequence[Tensor], size: tuple[int, ...]
+    ) -> Tensor:
         return nn.Sequential.forward(self, torch.cat([resized(m, size) for m in maps], dim=1))
 
 

@@ -40,13 +40,19 @@ CHUNK = 2**20
 PIXELS = 2**18  # of the images that are encoded at a time, if several are
 
 
-def in_chunks(work: Callable[[slice], Tensor], count: int, like: Tensor) -> Tensor:
-    """Do work on `count` images a few at a time, and join the results, which are the same.
+def in_chunks(work: Callable[[Features, slice], Tensor], features: Features, count: int) -> Tensor:
+    """Do work on the features of `count` images a few at a time, and join the results.
 
-    like: maps [N, c, h, w] of such images. A GPU takes all at once.
+    work: takes some of the features, and which these are. A GPU takes all at once.
     """
-    few = count if like.is_cuda else max(1, CHUNK // like[0].numel())
-    return torch.cat([work(slice(start, start + few)) for start in range(0, count, few)])
+    maps = (features,) if isinstance(features, Tensor) else features
+    few = count if maps[0].is_cuda else max(1, CHUNK // maps[0][0].numel())
+    results = []
+    for start in range(0, count, few):
+        some = slice(start, start + few)
+        part = tuple(x[some] for x in maps)
+        results.append(work(part[0] if isinstance(features, Tensor) else part, some))
+    return torch.cat(results)
 
 
 class Backbone(Protocol):
@@ -92,13 +98,9 @@ class Head(nn.Module, ABC):
         """Bring mid-level maps [N, c, h, w] to features [N, d, h, w]."""
         return mid
 
-    def share(self, features: Tensor, role: Role) -> Shared:
+    def share(self, features: Tensor, role: Role) -> Features:
         """Do once what prediction does with features [N, d, h, w] under whatever vectors."""
-        return (features,)
-
-    def shared(self, features: Features, role: Role) -> Shared:
-        """Return what `share` makes of features, if it is not that already."""
-        return self.share(features, role) if isinstance(features, Tensor) else features
+        return features
 
     @abstractmethod
     def support(

@@ -8,82 +8,13 @@ prior (pfenet.py). Full-size systems are other parameters of the same classes.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.method.contracts import Features, Head, Role, Shared, built
+from scl.method.layers import Conv, Merge
 from scl.method.records import Prediction
-
-
-class Conv(nn.Sequential):
-    """Convolution that keeps the size, an optional GroupNorm, an optional ReLU."""
-
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int = 1,
-        *,
-        dilation: int = 1,
-        norm: bool = True,
-        relu: bool = True,
-        bias: bool = True,
-    ):
-        padding = dilation * (kernel // 2)
-        layers: list[nn.Module] = [
-            nn.Conv2d(c_in, c_out, kernel, padding=padding, dilation=dilation, bias=bias)
-        ]
-        if norm:
-            layers.append(nn.GroupNorm(math.gcd(4, c_out), c_out))
-        if relu:
-            layers.append(nn.ReLU())
-        super().__init__(*layers)
-
-
-class Merge(Conv):
-    """Eq. 2, 8 and 11 and the convolution behind them, without laying the copies out.
-
-    A convolution is linear, so its result is a sum: what the d channels of features add, which is
-    the same under all vectors (`share`, once an image); what the copies of the vectors add, which
-    is the same in every cell, but for those where the kernel reaches beyond the border; and what
-    further maps add.
-    """
-
-    def __init__(self, d: int, n: int, d_out: int, kernel: int = 1, maps: int = 0, **options: Any):
-        super().__init__((1 + n) * d + maps, d_out, kernel, **options)
-        self.parts = d, n * d, maps
-
-    def share(self, features: Tensor) -> Tensor:
-        """Convolve features [N, d, h, w] by their part of the kernel, to [N, d_out, h, w]."""
-        return self._convolve(features, 0, self[0].bias)
-
-    def forward(self, shared: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
-        """Add the parts of vectors [N, n, d] and of maps [N, c, h, w] to what `share` returns."""
-        x = shared + self._spread(vectors.flatten(1).to(shared.dtype), shared)
-        if maps:
-            x = x + self._convolve(torch.cat(maps, dim=1), 2)
-        for layer in [*self][1:]:
-            x = layer(x)
-        return x
-
-    def _convolve(self, maps: Tensor, part: int, bias: Tensor | None = None) -> Tensor:
-        conv, kernel = self[0], self[0].weight.split(self.parts, dim=1)[part]
-        return F.conv2d(maps, kernel, bias, 1, conv.padding, conv.dilation)
-
-    def _spread(self, vectors: Tensor, like: Tensor) -> Tensor:
-        """Convolve copies of vectors [N, n d] in every cell; a single cell where all are alike."""
-        conv, kernel = self[0], self[0].weight.split(self.parts, dim=1)[1]
-        taps = torch.einsum("ocyx,nc->noyx", kernel, vectors)
-        if conv.kernel_size == (1, 1):
-            return taps
-        # Which cells each tap of the kernel meets: beyond the border there is no copy.
-        h, w = like.shape[-2:]
-        there = F.unfold(like.new_ones(1, 1, h, w), conv.kernel_size, conv.dilation, conv.padding)
-        return (taps.flatten(2) @ there[0].to(taps.dtype)).unflatten(2, (h, w))
 
 
 class ResidualBranch(nn.Sequential):
@@ -153,15 +84,20 @@ class CANetHead(Head):
     def share(self, features: Tensor, role: Role) -> Shared:
         return (self.compare.share(features),)
 
+    def compared(self, features: Features, vectors: Tensor, role: Role) -> Tensor:
+        """Merge features, or what `share` made of them, with vectors [N, n, d]: [N, d, h, w]."""
+        shared = self.share(features, role) if isinstance(features, Tensor) else features
+        return self.compare(*shared, vectors)
+
     def support(
         self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
         branch = built(self.support_branch)
-        x = self.compare(*self.shared(features, "support"), vectors)
+        x = self.compared(features, vectors, "support")
         return self._decode(x + branch(x))
 
     def query(self, features: Features, vectors: Tensor, hint: Tensor) -> Prediction:
-        x = self.compare(*self.shared(features, "query"), vectors)
+        x = self.compared(features, vectors, "query")
         hint = F.interpolate(hint, x.shape[-2:], mode="bilinear", align_corners=True)
         return self._decode(x + self.query_branch(torch.cat([x, hint.to(x.dtype)], dim=1)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 
 from scl.device import full_precision
 from scl.method.contracts import Features, Head, Role, Shared, built
-from scl.method.heads import Conv, Merge
+from scl.method.layers import Conv, Gather, Merge, resized
 from scl.method.records import Maps, Prediction, SupportGroup
+from scl.method.words import expect
 
 
 class Classifier(nn.Sequential):
@@ -26,21 +26,6 @@ class Classifier(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         return self[1](F.dropout2d(self[0](x), self.dropout, self.training))
-
-
-class Gather(Conv):
-    """A 1 x 1 convolution over maps that are enlarged and laid side by side.
-
-    It weighs channels and enlarging weighs cells, so either may come first: the small maps do.
-    """
-
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
-        """Join maps [N, d, ., .] of any sizes to [N, d_out, h, w]; size: (h, w)."""
-        parts = zip(maps, self[0].weight.chunk(len(maps), dim=1), strict=True)
-        x = functools.reduce(torch.add, (resized(F.conv2d(m, w), size) for m, w in parts))
-        for layer in [*self][1:]:
-            x = layer(x)
-        return x
 
 
 class PFENetHead(Head):
@@ -101,19 +86,21 @@ class PFENetHead(Head):
         return self.dropout(self.reducers[role](mid))
 
     def share(self, features: Tensor, role: Role) -> Shared:
-        merges = built(self.support_merge) if role == "support" else self.query_merge
         sizes = self._sizes(features.shape[-2:])
         scales = (F.adaptive_avg_pool2d(features, size) for size in sizes)
-        return features, *(merge.share(x) for merge, x in zip(merges, scales, strict=True))
+        merges = zip(self._merges(role), scales, strict=True)
+        return features, *(expect(Merge, merge).share(x) for merge, x in merges)
+
+    def _merges(self, role: Role) -> nn.ModuleList:
+        return built(self.support_merge) if role == "support" else self.query_merge
 
     def support(
         self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        shared = self.shared(features, "support")
-        return self._decode(shared, vectors, built(self.support_merge), None, pyramid)
+        return self._decode(features, vectors, "support", None, pyramid)
 
     def query(self, features: Features, vectors: Tensor, hint: Tensor) -> Prediction:
-        return self._decode(self.shared(features, "query"), vectors, self.query_merge, hint, ())
+        return self._decode(features, vectors, "query", hint, ())
 
     def hints(self, query: Maps, group: SupportGroup) -> Tensor:
         """Make the prior of each pair of a query and a support, which may differ in size."""
@@ -145,9 +132,9 @@ class PFENetHead(Head):
 
     def _decode(
         self,
-        shared: Shared,
+        features: Features,
         vectors: Tensor,
-        merges: nn.ModuleList,
+        role: Role,
         prior: Tensor | None,
         above: tuple[Tensor, ...],
     ) -> Prediction:
@@ -155,8 +142,9 @@ class PFENetHead(Head):
 
         above: another pass's pyramid to be read instead of this one's own (released code).
         """
-        full, own, inner = shared[0].shape[-2:], list[Tensor](), list[Tensor]()
-        small = []
+        shared = self.share(features, role) if isinstance(features, Tensor) else features
+        merges, full, small = self._merges(role), shared[0].shape[-2:], list[Tensor]()
+        own, inner = list[Tensor](), list[Tensor]()
         for index, size in enumerate(self._sizes(full)):
             maps = () if prior is None else (resized(prior, size).to(shared[0].dtype),)
             x = merges[index](shared[1 + index], vectors, *maps)
@@ -171,13 +159,6 @@ class PFENetHead(Head):
         x = self.gather(small, full)
         x = x + self.refine(x)
         return Prediction(self.classify(x), tuple(own), tuple(inner))
-
-
-def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring maps to a size, corners aligned."""
-    if x.shape[-2:] == tuple(size):
-        return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def _nearest_cosine(cells: Tensor, others: Tensor, mask: Tensor) -> Tensor:

@@ -40,8 +40,9 @@ class Maps(NamedTuple):
     @classmethod
     def joined(cls, parts: Sequence[Maps]) -> Maps:
         """Lay the maps of several sets of images in one row."""
-        alike = zip(*parts, strict=True)
-        return cls(*(None if some[0] is None else torch.cat(some) for some in alike))
+        mid, *others = zip(*parts, strict=True)
+        high, masked = (None if some[0] is None else torch.cat(some) for some in others)
+        return cls(torch.cat(mid), high, masked)
 
     def flat(self) -> Maps:
         """Lay episodes and shots in one row: [B, K, ...] to [B K, ...]."""

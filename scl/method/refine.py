@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.method.contracts import Head
+from scl.method.contracts import Features, Head
 from scl.method.records import Maps, Prediction
 
 
@@ -24,7 +24,7 @@ def check_refinement(iterations: int, history_dropout: float, zooms: Sequence[fl
 
 def query_pass(
     head: Head,
-    features: Tensor,
+    features: Features,
     vectors: Tensor,
     hint: Tensor,
     iterations: int = 1,

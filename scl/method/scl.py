@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scl.method.checks import check_query, check_vectors
-from scl.method.contracts import Backbone, Features, Head, Method, Shared, in_chunks
+from scl.method.contracts import Backbone, Features, Head, Method, in_chunks
 from scl.method.fusion import confidence, fuse_logits, pair_iou
 from scl.method.losses import likelier, resize_logits, segmentation_loss
 from scl.method.records import (
@@ -208,9 +208,8 @@ class SCL(Method):
             features = self.head.reduce(group.maps.mid.flatten(0, 1), "query")
             known, hint = self.head.share(features, "query"), self.hints(group.maps, support)
 
-        def under(k: int, some: slice) -> Tensor:
+        def under(k: int, seen: Features, some: slice) -> Tensor:
             """Predict some of the B I images under support k."""
-            seen = tuple(x[some] for x in known)
             vectors = support.vectors[:, k].repeat_interleave(i, dim=0)[some]
             if self.rules.mutual == "support":
                 own = first and first._replace(pyramid=tuple(p[some] for p in first.pyramid))
@@ -220,7 +219,7 @@ class SCL(Method):
             return query_pass(self.head, seen, vectors, seen_hint, *refinement).logits
 
         shots = range(support.vectors.shape[1])
-        rows = [in_chunks(partial(under, k), b * i, known[0]) for k in shots]
+        rows = [in_chunks(partial(under, k), known, b * i) for k in shots]
         return torch.stack([row.unflatten(0, (b, i)) for row in rows], dim=1)
 
     def hints(self, query: Maps, support: Support) -> Tensor:
@@ -254,15 +253,14 @@ class SCL(Method):
             vectors, weights = vectors.mean(dim=1, keepdim=True), weights[:, :1]
             hints = [hint.mean(dim=1, keepdim=True) for hint in hints]
 
-        def under_each(known: Shared, hint: Tensor) -> Tensor:
+        def under_each(known: Features, hint: Tensor) -> Tensor:
             """Eq. 12 for B queries under each of K supports: [B, K, 2, h, w]."""
 
-            def under(k: int, some: slice) -> Tensor:
-                seen = tuple(x[some] for x in known)
+            def under(k: int, seen: Features, some: slice) -> Tensor:
                 return self.head.query(seen, vectors[some, k], hint[some, k]).logits
 
             each = range(vectors.shape[1])
-            return torch.stack([in_chunks(partial(under, k), len(hint), known[0]) for k in each], 1)
+            return torch.stack([in_chunks(partial(under, k), known, len(hint)) for k in each], 1)
 
         for left in reversed(range(self.iterations if self.head.refines else 1)):
             small = [under_each(f, h) for f, h in zip(features, hints, strict=True)]

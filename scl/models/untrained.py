@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scl.method.contracts import Backbone, Head, Role
+from scl.method.contracts import Backbone, Features, Head, Role
 from scl.method.records import Prediction
 from scl.method.rules import SELF_GUIDED, V_S, Rules
 from scl.method.scl import SCL
 from scl.method.vectors import cosine_map
+from scl.method.words import expect
 from scl.models.backbones.lite0 import LITE0_STAGES, MID_STAGES
 
 
@@ -30,9 +31,11 @@ class CosineHead(Head):
         self.threshold, self.sharpness = threshold, sharpness
 
     def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+        self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        above = (cosine_map(features, vectors[:, 0]) - self.threshold) * self.sharpness
+        above = (
+            cosine_map(expect(Tensor, features), vectors[:, 0]) - self.threshold
+        ) * self.sharpness
         return Prediction(torch.stack([-above, above], dim=1))
 
 
@@ -63,9 +66,9 @@ class CosineGuide(Head):
         return mid[:, self.channels]
 
     def support(
-        self, features: Tensor, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
+        self, features: Features, vectors: Tensor, pyramid: tuple[Tensor, ...] = ()
     ) -> Prediction:
-        cosines = [cosine_map(features, vector) for vector in vectors.unbind(dim=1)]
+        cosines = [cosine_map(expect(Tensor, features), vector) for vector in vectors.unbind(dim=1)]
         # Score maps are enlarged before the softmax: a chance of zero would pull too hard there.
         chance = torch.stack(cosines).amax(dim=0).clamp(0.02, 0.98)
         return Prediction(torch.stack([(1 - chance).log(), chance.log()], dim=1))

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from scl.method.contracts import CHUNK, in_chunks
-from scl.method.heads import CANetHead, Conv, Merge
-from scl.method.pfenet import Gather, PFENetHead
+from scl.method.heads import CANetHead
+from scl.method.layers import Conv, Gather, Merge
+from scl.method.pfenet import PFENetHead
 from scl.method.vectors import concat_vectors
 from scl.models.build import ModelConfig, build_model
 from tests.helpers.models import TinyBackbone
@@ -155,11 +156,13 @@ def test_what_is_shared_serves_under_any_vectors(build):
 
 
 def test_chunks_are_all_of_it_and_no_larger_than_they_may_be():
-    like, seen = torch.zeros(5, CHUNK // 2048, 32, 32), []
+    maps, seen = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, CHUNK // 2048, 32, 32), []
 
-    def work(some):
+    def work(features, some):
+        one = features if isinstance(features, torch.Tensor) else features[1]
         seen.append(some)
-        return torch.arange(5)[some]
+        return one[:, 0, 0, 0]
 
-    assert in_chunks(work, 5, like).tolist() == [0, 1, 2, 3, 4]
-    assert seen == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    for features in (maps, (maps, maps)):
+        assert in_chunks(work, features, 5).tolist() == [0, 1, 2, 3, 4]
+    assert seen == [slice(0, 2), slice(2, 4), slice(4, 6)] * 2

@@ -14,6 +14,7 @@ from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
 from scl.method.records import Inputs
+from scl.method.words import expect
 from scl.models.backbones.frozen import Frozen, under_mask
 from scl.models.backbones.weights import torchvision_state
 
@@ -105,14 +106,15 @@ def _near(layer: nn.Sequential, maps: Tensor, mask: Tensor) -> Tensor:
     Nobody reads the rest (PFENet's prior compares under the mask). The border of a crop changes
     what lies within the layer's reach of it, so the crop is wider by that.
     """
-    reach = sum(block.conv2.dilation[0] for block in layer)
+    blocks = [expect(Bottleneck, block) for block in layer]
+    reach = sum(block.conv2.dilation[0] for block in blocks)
     window = [slice(0, 0), slice(0, 0)]
     for axis in (0, 1):
         where = (mask > 0).any(dim=1 - axis).nonzero()
         if len(where):
             window[axis] = slice(max(0, int(where[0]) - reach), int(where[-1]) + reach + 1)
     rows, columns = window
-    out = maps.new_zeros(1, layer[-1].conv3.out_channels, *mask.shape)
+    out = maps.new_zeros(1, blocks[-1].conv3.out_channels, *mask.shape)
     if rows.stop:
         out[:, :, rows, columns] = layer(maps[:, :, rows, columns])
     return out
