@@ -15,9 +15,12 @@ from .chapter02 import masked_gap, merge_averages, same_average
 from .chapter03 import own_split, split_regions, two_vectors
 from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who_learns
 from .chapter06 import confidence, fuse, own_score
+from .chapter08 import honest_choice, released_regions, two_orders
+from .chapter09 import comparable, plan, share
 
 __all__ = [
-    "LOSSES", "PARTS", "confidence", "cross_entropy", "fuse", "loss_is_not_the_metric",
-    "masked_gap", "merge_averages", "own_score", "own_split", "same_average", "split_regions",
-    "two_vectors", "who_learns",
+    "LOSSES", "PARTS", "comparable", "confidence", "cross_entropy", "fuse", "honest_choice",
+    "loss_is_not_the_metric", "masked_gap", "merge_averages", "own_score", "own_split", "plan",
+    "released_regions", "same_average", "share", "split_regions", "two_orders", "two_vectors",
+    "who_learns",
 ]  # fmt: skip
