@@ -107,7 +107,8 @@ def released_regions(function: Function) -> bool:
 def _two_scores(counts: Tensor, labels: Tensor) -> tuple[float, float]:
     """Score counts [E, 2] twice: the mean over episodes, and mIoU, which pools each class."""
     pooled = torch.stack([counts[labels == c].sum(dim=0) for c in labels.unique()])
-    return tuple(float((x[:, 0] / x[:, 1]).mean()) for x in (counts, pooled))
+    by_episode, by_class = ((x[:, 0] / x[:, 1]).mean() for x in (counts, pooled))
+    return float(by_episode), float(by_class)
 
 
 def _check_counts(counts: Tensor, name: str) -> None:
