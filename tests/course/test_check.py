@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
+<<<<<<< HEAD
 from scl.course.check import (
     chapter01,
     chapter02,
@@ -20,6 +21,9 @@ from scl.course.check import (
     chapter06,
     chapter07,
 )
+=======
+from scl.course.check import chapter02, chapter03, chapter04, chapter06, chapter08, chapter09
+>>>>>>> help-c09
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -219,6 +223,7 @@ def my_score(mutual):
     return (guides + is_found) / (2 * (shots - 1))
     ### END SOLUTION
 ''',
+<<<<<<< HEAD
     "centred": '''
 def my_centred(features, there):
     """Take out each picture's mean: features [N, d, h, w], there [N, h, w] of 0, 1."""
@@ -250,6 +255,59 @@ def my_rule(support, mask, query):
     on = mask.flatten() == 1
     nearest = [cosines[:, side].topk(3, dim=1).values.mean(dim=1) for side in (on, ~on)]
     return (nearest[0] - nearest[1]).reshape(mask.shape)
+=======
+    "honest_choice": '''
+def my_choice(validation, novel):
+    """Novel scores [R] of the checkpoints that validation chooses; both are [R, C]."""
+    ### BEGIN SOLUTION
+    best = validation.argmax(dim=1)
+    return novel[torch.arange(len(novel)), best]
+    ### END SOLUTION
+''',
+    "released_regions": '''
+def my_released(mask, predicted):
+    """The released split: mask [N, h, w] in 0..1 and predicted of 0 and 1 to (found, lost)."""
+    ### BEGIN SOLUTION
+    total = mask + predicted
+    found, one = total == 2, total == 1
+    return found.float(), (one & (mask > 0)).float()
+    ### END SOLUTION
+''',
+    "two_orders": '''
+def my_counts():
+    """(a, b, labels): a wins by the mean over episodes, b by mIoU; a, b [E, 2], labels [E]."""
+    ### BEGIN SOLUTION
+    a = torch.tensor([[9, 10], [400, 1000]])
+    b = torch.tensor([[5, 10], [600, 1000]])
+    return a, b, torch.tensor([3, 3])
+    ### END SOLUTION
+''',
+    "share": '''
+def my_share(cells, task, tasks):
+    """The cells [n] of job `task` of `tasks`, which count from 0; cells: [N]."""
+    ### BEGIN SOLUTION
+    return cells[task::tasks]
+    ### END SOLUTION
+''',
+    "comparable": '''
+def my_comparable(settings):
+    """Which rows of settings [R, S] may be compared, [R, R]; -1 stands for unknown."""
+    ### BEGIN SOLUTION
+    same = (settings[:, None] == settings[None]).all(dim=2)
+    known = (settings != -1).all(dim=1)
+    both_known = known[:, None] & known[None]
+    return (same & both_known) | torch.eye(len(settings)).bool()
+    ### END SOLUTION
+''',
+    "plan": '''
+def my_plan(hours, budget):
+    """Seeds [2, 4] of each system in each fold, for `budget` hours in all."""
+    ### BEGIN SOLUTION
+    pairs = int(budget // hours.sum().item())
+    folds = torch.full((4,), pairs // 4)
+    folds[: pairs % 4] += 1
+    return torch.stack([folds, folds])
+>>>>>>> help-c09
     ### END SOLUTION
 ''',
 }
@@ -679,6 +737,7 @@ WRONG = {
         (lambda u: u.sum(dim=2) - u.diagonal(dim1=1, dim2=2), "does not beat Eq. 16"),
         (lambda u: u.mean(dim=2) / 0, "infinite"),
     ],
+<<<<<<< HEAD
     "centred": [
         (lambda f, t: f - f.mean(dim=(2, 3), keepdim=True), "must stay zero"),
         (lambda f, t: (f - f.mean(dim=(2, 3), keepdim=True)) * t[:, None], "number of cells"),
@@ -713,6 +772,55 @@ WRONG = {
             "does not beat",
         ),
         (lambda s, m, q: solution("own_rule")(s, m, q)[None], "has shape [1, 12, 12]"),
+=======
+    "honest_choice": [
+        (lambda v, n: n.amax(dim=1), "chose on the novel classes"),
+        (lambda v, n: v.amax(dim=1), "did the choosing"),
+        (lambda v, n: n[:, v.mean(dim=0).argmax()], "one checkpoint for all"),
+        (lambda v, n: n[:, -1], "last checkpoint"),
+        (lambda v, n: n[:, v.argmax(dim=1)], "every run's checkpoint"),
+        (lambda v, n: n.gather(1, v.argmax(dim=1)), "RuntimeError"),
+        (lambda v, n: n.gather(1, v.argmax(dim=1)[:, None]), "in a column"),
+        (lambda v, n: n[torch.arange(len(n)), v.argmax(dim=1)].mean(), "their spread"),
+        (lambda v, n: n[v.argmax(dim=0)], "expected [6]"),
+    ],
+    "released_regions": [
+        (lambda m, p: (m * p, m - m * p), "paper's split"),
+        (lambda m, p: ((m + p == 2).float(), (m + p == 1).float()), "also has the sum 1"),
+        (lambda m, p: ((m + p > 1).float(), ((m + p == 1) & (m > 0)).float()), "soft cells"),
+        (lambda m, p: ((m.round() + p == 2).float(), m - m.round() * p), "rounded the soft"),
+        (lambda m, p: ((m + p == 2).float(), (m > 0).float()), "expected about"),
+        (lambda m, p: ((m + p == 2).float(), m - p), "is no region"),
+        (lambda m, p: (m & p, m & ~p), "not implemented for"),
+        (lambda m, p: m + p == 2, "Expected 2 tensors, found and lost"),
+    ],
+    "share": [
+        (lambda c, t, n: c, "more than one job"),
+        (lambda c, t, n: c[t], "expected [n]"),
+        (lambda c, t, n: c[t * (len(c) // n) : (t + 1) * (len(c) // n)], "Nobody computes 28"),
+        (lambda c, t, n: c[(t - 1) :: n] if t else c[:0], "the number 0"),
+        (lambda c, t, n: torch.arange(len(c))[t::n], "no cell of the list"),
+        (lambda c, t, n: c[t * 3 : t * 3 + 3] if len(c) > 8 else c[t::n], "idle"),
+        (lambda c, t, n: c.tolist()[t::n], "type list"),
+    ],
+    "comparable": [
+        (lambda s: (s[:, None] == s).any(dim=2), "any one setting"),
+        (lambda s: (s[:, None] == s).all(dim=2), "need not be the same"),
+        (lambda s: s[:, None, 0] == s[:, 0], "Only the first"),
+        (lambda s: (s[:, None] == s).float().mean(dim=2), "share of settings"),
+        (lambda s: (s[:, None] == s).all(dim=2) & (s >= 0).all(dim=1), "even with itself"),
+        (lambda s: (s == s[0]).all(dim=1), "has shape [7], expected [7, 7]"),
+    ],
+    "plan": [
+        (lambda h, b: torch.full((2, 4), 9), "hours, and there are"),
+        (lambda h, b: torch.tensor([[12, 0, 0, 0]] * 2), "needs both systems"),
+        (lambda h, b: torch.tensor([[4, 4, 4, 4], [2, 2, 2, 2]]), "without its partner"),
+        (lambda h, b: torch.ones(2, 4), "single seed"),
+        (lambda h, b: torch.full((2, 4), 2), "another pair of runs"),
+        (lambda h, b: torch.tensor([[9, 1, 1, 1]] * 2), "way of sharing them out"),
+        (lambda h, b: torch.full((2, 4), 1.5), "must be whole"),
+        (lambda h, b: torch.ones(4), "expected [2, 4]"),
+>>>>>>> help-c09
     ],
 }
 
@@ -739,8 +847,14 @@ SLIPS = {
     "ring": chapter05.RING_SLIPS,
     "confidence": chapter06.CONFIDENCE_SLIPS,
     "fuse": chapter06.FUSE_SLIPS,
+<<<<<<< HEAD
     "centred": chapter07.CENTRE_SLIPS,
     "part_averages": chapter07.PART_SLIPS,
+=======
+    "honest_choice": chapter08.CHOICE_SLIPS,
+    "released_regions": chapter08.RELEASED_SLIPS,
+    "comparable": chapter09.COMPARE_SLIPS,
+>>>>>>> help-c09
 }
 
 
@@ -830,7 +944,11 @@ def test_a_pair_of_wrong_sizes(capsys):
     assert "masks has shape [1, 4, 4]" in told(capsys, check.same_average(maps, masks[:1]))
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["averages_disagree", "same_average", "loss_is_not_the_metric"])
+=======
+@pytest.mark.parametrize("name", ["same_average", "loss_is_not_the_metric", "two_orders"])
+>>>>>>> help-c09
 def test_values_may_be_given_in_three_ways(name):
     function, judge = solution(name), getattr(check, name)
     assert judge(function) and judge(*function()) and judge(function())
@@ -909,6 +1027,26 @@ def test_ideas_that_beat_equation_16(capsys):
         assert check.own_score(idea)
         shares.append([int(x) for x in re.findall(r"(\d+)\.\d%", capsys.readouterr().out)])
     assert all(30 <= theirs <= 50 and mine >= theirs + 10 for mine, theirs in shares)
+
+
+# ------------------------------------------------------------------ values: chapter 8, open
+
+COUNTS = [
+    (lambda a, b, labels: (b, a, labels), "exchange a and b"),
+    (lambda a, b, labels: (a, a, labels), "do not disagree yet"),
+    (lambda a, b, labels: (a, b, torch.tensor([3, 4])), "do not disagree yet"),
+    (lambda a, b, labels: (a.flip(1), b, labels), "larger than its union"),
+    (lambda a, b, labels: (0 * a, b, labels), "empty union"),
+    (lambda a, b, labels: (a / 1000, b, labels), "whole numbers"),
+    (lambda a, b, labels: (a, b[:1], labels), "b has shape [1, 2], expected [2, 2]"),
+    (lambda a, b, labels: (a, b), "Expected 3 tensors"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), COUNTS, ids=[words for _, words in COUNTS])
+def test_counts_that_do_not_turn_the_order(change, words, capsys):
+    values = change(*solution("two_orders")())
+    assert words in told(capsys, check.two_orders(*values))
 
 
 # ------------------------------------------------------------------ the exercises of the notebooks
