@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy import ndimage
 
 from scl.datasets.files import reading
 from scl.datasets.outlines import OUTLINE_ENDINGS, read_outlines
@@ -214,6 +213,8 @@ def doubt_of(mask: np.ndarray, name: str) -> str | None:
 
 def _enclosed(inside: np.ndarray) -> int:
     """Count the cells that a line [H, W] encloses, together with the sides that it ends at."""
+    from scipy import ndimage  # here, for it is slow to import
+
     walled = np.pad(inside, 1)
     walls = [walled[0], walled[-1], walled[:, 0], walled[:, -1]]
     sides = [inside[0], inside[-1], inside[:, 0], inside[:, -1]]
