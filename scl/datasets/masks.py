@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from scl.datasets.files import reading
 from scl.datasets.outlines import OUTLINE_ENDINGS, read_outlines
 from scl.datasets.pictures import Frame, frame_of, opened
-from scl.datasets.tones import Chosen, Marks, choose, is_thin, marks_of
+from scl.datasets.tones import Chosen, Marks, choose, is_thin, marks_of, of_numbers
 from scl.method.vectors import IGNORE
 
 LARGE = 2 / 3  # of a picture: a mask that covers more is rarely meant so
@@ -75,6 +75,8 @@ def read_mask(
     """
     if path.suffix.lower() in OUTLINE_ENDINGS:
         mask, how, name = read_outlines(path, photo, frame, label, remedy)
+    elif path.suffix.lower() == ".npy":
+        mask, how, name = _from_array(path, frame, label, remedy)
     else:
         mask, how, name = _from_picture(path, image, frame, label, remedy)
     if invert:
@@ -115,6 +117,27 @@ def _from_picture(
         seen = "EXIF turns the photograph, and the mask fits what is seen"
         return chosen._replace(how=f"{chosen.how}; {seen}")
     return chosen
+
+
+def _from_array(path: Path, frame: Frame, label: str | None, remedy: str) -> Chosen:
+    """Read a mask that numpy.save wrote, [H, W] of numbers or of true and false."""
+    with reading(path, "an array", remedy):
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
+        values = np.load(path, allow_pickle=False)
+        if values.dtype.kind not in "biuf" or values.ndim != 2 or not values.size:
+            raise ValueError(
+                f"it has the shape {values.shape} and holds {values.dtype}; save one mask [H, W]"
+            )
+        # Like a picture without EXIF: where the photograph is turned, its lie is not known.
+        check_size(path, Frame(values.shape[::-1]), frame)
+        if frame.turn > 1:
+            raise ValueError("EXIF turns its photograph; save that without EXIF, lying as the mask")
+        marks = of_numbers(values.astype(np.uint8) if values.dtype == bool else values)
+    try:
+        return choose(marks, label)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
 # -------------------------------------------------------------------------- sizes and turns

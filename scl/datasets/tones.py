@@ -53,11 +53,11 @@ def marks_of(image: Image.Image, lossy: bool = False) -> Marks:
         if alpha.min() < 255:
             return _of_layer(np.array(image.convert("RGB")), alpha)
     if image.mode.startswith(("I", "F")):
-        return _of_numbers(np.array(image))
+        return of_numbers(np.array(image))
     return _of_colours(np.array(image.convert("L" if image.mode in "1L" else "RGB")), lossy)
 
 
-def _of_numbers(values: np.ndarray) -> Marks:
+def of_numbers(values: np.ndarray) -> Marks:
     """Take deep numbers as labels, and as tones where they go up to 16 bits or are fractions."""
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError(f"its values begin at {values.min():g}, expected 0 or more")
@@ -104,9 +104,9 @@ def _of_palette(image: Image.Image) -> Marks:
 
 def _of_layer(pixels: np.ndarray, alpha: np.ndarray) -> Marks:
     """Take what a layer shows: a cut-out or one colour by its transparency, else by its colours."""
-    shown = alpha > 127
     if alpha.max() == 0:
         raise ValueError("all of it is transparent")
+    shown = alpha > alpha.max() // 2  # a brush need not be opaque
     if alpha.min() == alpha.max():  # a layer seen through: its colours say what is what
         return _of_colours(pixels, False)
     codes = _coded(pixels)
@@ -114,7 +114,8 @@ def _of_layer(pixels: np.ndarray, alpha: np.ndarray) -> Marks:
     flat = counts >= 0.02 * shown.sum()
     if flat.sum() > 1 and counts[flat].sum() >= 0.8 * shown.sum():
         return Marks(np.where(shown, codes, NOTHING), NOTHING, "colour")
-    return Marks(alpha, 0, "transparency", alpha[..., None])
+    full = (255 * (alpha / alpha.max())).round().astype(np.uint8)
+    return Marks(alpha, 0, "transparency", full[..., None])
 
 
 def _coded(pixels: np.ndarray) -> np.ndarray:
