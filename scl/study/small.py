@@ -101,7 +101,7 @@ def _found(
 ) -> np.ndarray:
     """Find the object of one support in an image: a mask [H, W] of true and false."""
     config = ProtocolConfig(fit=FIT)
-    read = show(model, *([part] for part in support), config.precision)
+    read = show(model, [support[0]], [support[1]], config.precision)
     if way == "glance":
         return find_scores(model, read, image, config)[0] > 0
     return find_object(model, read, image, config)[0]
