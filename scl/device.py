@@ -64,17 +64,19 @@ def tuned(device: torch.device):
 
 
 @contextmanager
-def one_core_free() -> Iterator[None]:
+def one_core_free() -> Iterator[int]:
     """Compute on all cores but one, unless OMP_NUM_THREADS or MKL_NUM_THREADS says otherwise.
 
+    Gives how many threads that makes.
     The threads of an operation wait for the slowest of them. Where something else needs a core, it
     holds them all up: on two busy cores, two threads took sixteen times as long as one.
     """
     before = torch.get_num_threads()
     asked = "OMP_NUM_THREADS" in os.environ or "MKL_NUM_THREADS" in os.environ
-    torch.set_num_threads(before if asked else max(1, before - 1))
+    chosen = before if asked else max(1, before - 1)
+    torch.set_num_threads(chosen)
     try:
-        yield
+        yield chosen
     finally:
         torch.set_num_threads(before)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
 from scl.datasets.bank import FeatureBank
@@ -60,6 +59,8 @@ def _shifted(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def _eroded(inside: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Keep the third of the object that lies deepest, as repeated erosion would leave it."""
+    from scipy.ndimage import distance_transform_cdt  # here, for it is slow to import
+
     depth = distance_transform_cdt(np.pad(inside, 1), "taxicab")[1:-1, 1:-1]
     places = np.argwhere(inside)
     deepest = np.argwhere(depth == depth.max()).mean(axis=0)

@@ -130,7 +130,10 @@ class Fit:
         return square, known
 
     def logits_back(self, logits: Tensor, size: Size) -> Tensor:
-        """Bring score maps [2, S, S] to [2, H, W] float, at an image's original size (H, W)."""
+        """Bring score maps [2, S, S] to [2, H, W] float, at an image's original size (H, W).
+
+        One map, such as the difference of the two, comes back alike.
+        """
         height, width = size
         framed = self.method in ("exact", "released")
         expected = (self.side, self.side) if framed else self.inner(size)

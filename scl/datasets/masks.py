@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy import ndimage
 
 from scl.datasets.files import reading
 from scl.datasets.outlines import OUTLINE_ENDINGS, read_outlines
 from scl.datasets.pictures import Frame, frame_of, opened
-from scl.datasets.tones import Chosen, Marks, choose, is_thin, marks_of
+from scl.datasets.tones import Chosen, Marks, choose, is_thin, marks_of, of_numbers
 from scl.method.vectors import IGNORE
 
 LARGE = 2 / 3  # of a picture: a mask that covers more is rarely meant so
@@ -76,6 +75,8 @@ def read_mask(
     """
     if path.suffix.lower() in OUTLINE_ENDINGS:
         mask, how, name = read_outlines(path, photo, frame, label, remedy)
+    elif path.suffix.lower() == ".npy":
+        mask, how, name = _from_array(path, frame, label, remedy)
     else:
         mask, how, name = _from_picture(path, image, frame, label, remedy)
     if invert:
@@ -116,6 +117,27 @@ def _from_picture(
         seen = "EXIF turns the photograph, and the mask fits what is seen"
         return chosen._replace(how=f"{chosen.how}; {seen}")
     return chosen
+
+
+def _from_array(path: Path, frame: Frame, label: str | None, remedy: str) -> Chosen:
+    """Read a mask that numpy.save wrote, [H, W] of numbers or of true and false."""
+    with reading(path, "an array", remedy):
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
+        values = np.load(path, allow_pickle=False)
+        if values.dtype.kind not in "biuf" or values.ndim != 2 or not values.size:
+            raise ValueError(
+                f"it has the shape {values.shape} and holds {values.dtype}; save one mask [H, W]"
+            )
+        # Like a picture without EXIF: where the photograph is turned, its lie is not known.
+        check_size(path, Frame(values.shape[::-1]), frame)
+        if frame.turn > 1:
+            raise ValueError("EXIF turns its photograph; save that without EXIF, lying as the mask")
+        marks = of_numbers(values.astype(np.uint8) if values.dtype == bool else values)
+    try:
+        return choose(marks, label)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
 # -------------------------------------------------------------------------- sizes and turns
@@ -214,6 +236,8 @@ def doubt_of(mask: np.ndarray, name: str) -> str | None:
 
 def _enclosed(inside: np.ndarray) -> int:
     """Count the cells that a line [H, W] encloses, together with the sides that it ends at."""
+    from scipy import ndimage  # here, for it is slow to import
+
     walled = np.pad(inside, 1)
     walls = [walled[0], walled[-1], walled[:, 0], walled[:, -1]]
     sides = [inside[0], inside[-1], inside[:, 0], inside[:, -1]]

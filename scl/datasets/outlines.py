@@ -143,6 +143,15 @@ def _filled(
     return np.array(canvas) > 0
 
 
+def _unfit(complaint: str) -> Draw:
+    """Make what complains where a region is wanted: it may be another object's."""
+
+    def draw(size: Size) -> np.ndarray:
+        raise ValueError(complaint)
+
+    return draw
+
+
 def _run_length(segment: Mapping) -> Draw:
     """Make what fills COCO's run lengths, compressed or not: down the columns, background first."""
     counts, size = segment.get("counts"), segment.get("size")
@@ -176,17 +185,17 @@ def _yolo(path: Path, text: str, photo: Path) -> tuple[str, None, list[Shape]]:
             continue
         try:
             values = [float(word) for word in words[1:]]
-            name = str(int(words[0]))
+            name = f"{float(words[0]):g}"  # some tools write 0.0
+            int(name)
         except ValueError:
             raise ValueError(
                 f"{path}, line {number}: {line[:40]!r}: expected a class number and x y x y ... "
                 "in 0..1, YOLO's polygons"
             ) from None
         if len(values) == 4:
-            raise ValueError(
-                f"{path}, line {number}: a box, which no mask is: export polygons (YOLO's "
-                "segmentation format)"
-            )
+            complaint = f"{path}, line {number}: a box, which no mask is: export polygons (YOLO's "
+            shapes.append(Shape((name,), _unfit(f"{complaint}segmentation format)")))
+            continue
         if len(values) % 2 or not all(-0.05 <= value <= 1.05 for value in values):
             raise ValueError(
                 f"{path}, line {number}: expected pairs x y in 0..1 after the class number, "
@@ -239,10 +248,8 @@ def _labelme_shape(path: Path, entry: object) -> Shape:
     if kind == "mask":
         (left, top), _ = _points(points, 2)[:2]
         return Shape(names, _pasted(entry.get("mask"), round(left), round(top)))
-    raise ValueError(
-        f"{path} has the shape {kind!r} of {names[0]!r}, which fills no area: expected polygons, "
-        "rectangles, circles or masks"
-    )
+    complaint = f"{path} has the shape {kind!r} of {names[0]!r}, which fills no area"
+    return Shape(names, _unfit(f"{complaint}: expected polygons, rectangles, circles or masks"))
 
 
 def _circle(centre: tuple[float, float], radius: float) -> Draw:
@@ -301,7 +308,7 @@ def _image_of(path: Path, images: Sequence[Mapping], entries: Sequence, photo: P
                 "one of this photograph"
             )
         return {}
-    same = [i for i in images if PureWindowsPath(str(i.get("file_name"))).name == photo.name]
+    same = [i for i in images if _bare(str(i.get("file_name"))) == photo.name.casefold()]
     if len(same) != 1:
         some = ", ".join(str(i.get("file_name")) for i in images[:4])
         raise ValueError(
@@ -311,15 +318,19 @@ def _image_of(path: Path, images: Sequence[Mapping], entries: Sequence, photo: P
     return same[0]
 
 
+def _bare(name: str) -> str:
+    """Leave of a file's name or address what a photograph beside it is called."""
+    return PureWindowsPath(name.split("?")[0]).name.casefold()
+
+
 def _segments(path: Path, entry: Mapping) -> list[Draw]:
     """Make what fills the region of one annotation."""
     segment = entry.get("segmentation")
     if isinstance(segment, dict):
         return [_run_length(segment)]
     if not isinstance(segment, list) or not segment:
-        raise ValueError(
-            f"{path} has an annotation without an outline (a box alone is no mask): export polygons"
-        )
+        complaint = f"{path} has an annotation without an outline (a box alone is no mask)"
+        return [_unfit(f"{complaint}: export polygons")]
     if not all(isinstance(ring, list) and len(ring) % 2 == 0 for ring in segment):
         raise ValueError(f"{path} has a polygon that is no list x, y, x, y, ...: export it anew")
     pairs = [[[x, y] for x, y in zip(r[::2], r[1::2], strict=True)] for r in segment]

@@ -100,7 +100,10 @@ def _read_seen(path: Path, remedy: str) -> tuple[np.ndarray, Frame]:
     # Cameras store the picture as the sensor saw it, and how to turn it in EXIF.
     with reading(path, "a picture", remedy), opened(path) as image:
         frame = frame_of(image)
-        return np.array(_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")), frame
+        # Each step copies, and a large picture fills the memory: none where there is no need.
+        seen = ImageOps.exif_transpose(image) if frame.turn > 1 else image
+        seen = _eight_bits(seen)
+        return np.array(seen if seen.mode == "RGB" else seen.convert("RGB")), frame
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
-from scipy import ndimage
 
 from scl.method.vectors import IGNORE
 
@@ -54,11 +53,11 @@ def marks_of(image: Image.Image, lossy: bool = False) -> Marks:
         if alpha.min() < 255:
             return _of_layer(np.array(image.convert("RGB")), alpha)
     if image.mode.startswith(("I", "F")):
-        return _of_numbers(np.array(image))
+        return of_numbers(np.array(image))
     return _of_colours(np.array(image.convert("L" if image.mode in "1L" else "RGB")), lossy)
 
 
-def _of_numbers(values: np.ndarray) -> Marks:
+def of_numbers(values: np.ndarray) -> Marks:
     """Take deep numbers as labels, and as tones where they go up to 16 bits or are fractions."""
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError(f"its values begin at {values.min():g}, expected 0 or more")
@@ -105,9 +104,9 @@ def _of_palette(image: Image.Image) -> Marks:
 
 def _of_layer(pixels: np.ndarray, alpha: np.ndarray) -> Marks:
     """Take what a layer shows: a cut-out or one colour by its transparency, else by its colours."""
-    shown = alpha > 127
     if alpha.max() == 0:
         raise ValueError("all of it is transparent")
+    shown = alpha > alpha.max() // 2  # a brush need not be opaque
     if alpha.min() == alpha.max():  # a layer seen through: its colours say what is what
         return _of_colours(pixels, False)
     codes = _coded(pixels)
@@ -115,7 +114,8 @@ def _of_layer(pixels: np.ndarray, alpha: np.ndarray) -> Marks:
     flat = counts >= 0.02 * shown.sum()
     if flat.sum() > 1 and counts[flat].sum() >= 0.8 * shown.sum():
         return Marks(np.where(shown, codes, NOTHING), NOTHING, "colour")
-    return Marks(alpha, 0, "transparency", alpha[..., None])
+    full = (255 * (alpha / alpha.max())).round().astype(np.uint8)
+    return Marks(alpha, 0, "transparency", full[..., None])
 
 
 def _coded(pixels: np.ndarray) -> np.ndarray:
@@ -202,19 +202,36 @@ def is_thin(region: np.ndarray, width: float = 0.01, core: float = 0.01) -> bool
     width: of that edge, as a part of the picture's longer side; core: what may be left.
     """
     reach = max(2, round(width * max(region.shape)))
-    inner = ndimage.minimum_filter(region.astype(np.uint8), 2 * reach + 1)
+    inner = ~near(~region, reach)
     return bool(inner.sum() <= core * region.sum())
+
+
+def near(region: np.ndarray, reach: int) -> np.ndarray:
+    """Grow a region [H, W] of true and false by `reach` pixels to all sides, as a square does.
+
+    Here, because SciPy's filters do the same, but take long to import.
+    """
+    grown = region.copy()
+    for lines in (grown, grown.T):
+        done = 0
+        while done < reach:
+            step = min(done + 1, reach - done)  # twice as wide each time
+            before, done = lines.copy(), done + step
+            lines[step:] |= before[:-step]
+            lines[:-step] |= before[step:]
+    return grown
 
 
 def _beside(border: np.ndarray, inside: np.ndarray) -> bool:
     """Say whether a border stays close to the region that it would surround."""
     reach = max(5, round(0.03 * max(border.shape)))
-    around = ndimage.maximum_filter(inside.astype(np.uint8), 2 * reach + 1) > 0
-    return bool((border & ~around).sum() <= 0.05 * border.sum())
+    return bool((border & ~near(inside, reach)).sum() <= 0.05 * border.sum())
 
 
 def flat_codes(marks: Marks) -> np.ndarray:
     """List the codes that fill areas, not only the steps of an edge."""
+    from scipy import ndimage  # here, for it is slow to import
+
     codes = marks.codes
     same = ndimage.maximum_filter(codes, 3) == ndimage.minimum_filter(codes, 3)
     kinds, counts = np.unique(codes[same], return_counts=True)
@@ -239,9 +256,8 @@ def _two_tones(marks: Marks) -> tuple[np.ndarray, Code] | None:
     steps = ~(light | dark)
     if not dark.any() or steps.mean() > SOFT or not light.any() or _third_tone(bright[steps]):
         return None
-    reach = 2 * max(8, round(0.02 * max(steps.shape))) + 1
-    near = [ndimage.maximum_filter(x.astype(np.uint8), reach) > 0 for x in (light, dark)]
-    astray = (steps & ~(near[0] & near[1])).sum()
+    reach = max(8, round(0.02 * max(steps.shape)))
+    astray = (steps & ~(near(light, reach) & near(dark, reach))).sum()
     if astray > max(0.1 * steps.sum(), 0.0005 * steps.size):
         return None
     code = int(_coded(colour.astype(np.uint8))) if len(colour) == 3 else int(colour[0])

@@ -14,6 +14,7 @@ from torch import Tensor
 from scl.datasets.fit import Fit
 from scl.datasets.photos import read_image, read_pair
 from scl.device import pick_device
+from scl.evaluation.closer import bring_support
 from scl.evaluation.predict import REPLACE, find_object
 from scl.evaluation.protocol import ProtocolConfig, ready, show
 from scl.evaluation.trust import own_ious
@@ -107,7 +108,7 @@ class Finder:
         return self
 
     def _brought(self, supports: list[Shown]) -> list[tuple[Tensor, Tensor]]:
-        return [self.framing.to_network(*shown) for shown in supports]
+        return [bring_support(self.model, self.framing, *shown) for shown in supports]
 
     @property
     def support(self) -> Support:

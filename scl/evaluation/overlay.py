@@ -33,11 +33,10 @@ def overlay(image: np.ndarray, regions: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     # The root lifts what is dark already, so that it steps back without being hidden.
     grey = 255 * DIMMED * (image.mean(axis=2, keepdims=True) / 255) ** 0.5
-    out = np.repeat(grey, 3, axis=2)
+    out = np.broadcast_to(grey, image.shape).copy()
     for colour, region in regions.items():
         inside = grow(np.asarray(region) == 1, image.shape[:2])
-        tinted = (1 - TINT) * image + TINT * rgb(colour)
-        out = np.where(inside[..., None], tinted, out)
+        out[inside] = (1 - TINT) * image[inside] + TINT * rgb(colour)
         out[edge_of(inside)] = rgb(colour) * 0.5 + 127
     return out.clip(0, 255).astype(np.uint8)
 

@@ -19,6 +19,7 @@ from scl.datasets.folder import photographs
 from scl.datasets.masks import LARGE, ReadMask
 from scl.datasets.photos import read_image, read_pair
 from scl.device import pick_device
+from scl.evaluation.closer import bring_support, look_closer
 from scl.evaluation.outputs import (
     TABLE,
     Names,
@@ -33,11 +34,11 @@ from scl.evaluation.outputs import (
 )
 from scl.evaluation.overlay import TRUTH
 from scl.evaluation.protocol import ProtocolConfig, ready, show
-from scl.evaluation.trust import find_scores, own_ious
-from scl.files import write_atomically, write_together
+from scl.evaluation.trust import chances, find_scores, own_ious
+from scl.files import Write, write_atomically, write_together
 from scl.method.contracts import Method
-from scl.method.losses import likelier
 from scl.method.records import Fusion, Support
+from scl.method.similarity import SimilaritySupport
 
 REPLACE = "replace it, or leave it out"
 
@@ -101,6 +102,26 @@ def read_support(
     return fit.to_network(pixels, read.mask)
 
 
+class Given(NamedTuple):
+    """A support as it is needed: at network size, how its mask was read, and what draws its view.
+
+    Its pixels are let go of: those of large pictures fill the memory.
+    """
+
+    taken: tuple[Tensor, Tensor]
+    read: ReadMask
+    view: Write
+
+
+def give(
+    model: Method, image: Path, mask: Path, fit: Fit, label: str | None = None, invert: bool = False
+) -> Given:
+    """Read a photograph and its mask for a model."""
+    pixels, read = read_pair(image, mask, REPLACE, label, invert)
+    view = view_file(pixels, read.mask, TRUTH)
+    return Given(bring_support(model, fit, pixels, read.mask), read, view)
+
+
 def find_object(
     model: Method, support: Support, image: np.ndarray, config: ProtocolConfig, least: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -109,10 +130,14 @@ def find_object(
     Returns also the chances [H, W], the softmax of the scores, 0..1, and the presence of the object
     (scl.evaluation.trust). least: the presence below which it is said not to be there.
     """
-    scores, there = find_scores(model, support, image, config)
-    chance = scores.softmax(dim=0)[1].cpu().numpy()
-    found = likelier(scores).bool().cpu().numpy()
-    return found & (there >= least), chance, there
+
+    def look(some: np.ndarray) -> tuple[np.ndarray, float]:
+        return find_scores(model, support, some, config)
+
+    scores, there = look(image)
+    if isinstance(support, SimilaritySupport):  # whose presence tells one place from another
+        scores = look_closer(scores, there, look, image, config.fit.side)
+    return (scores > 0) & (there >= least), chances(scores), there
 
 
 def odd_one_out(mutual: Tensor) -> int | None:
@@ -196,17 +221,16 @@ def predict_files(
     written += [path for names in targets.values() for path in names[: 3 if probabilities else 2]]
     check_outputs(written, [path for pair in supports for path in pair] + list(targets), overwrite)
     config = ProtocolConfig(shots=len(supports), fusion=fusion, fit=fit, precision="auto")
-    shown = [read_pair(image, mask, REPLACE, label, invert) for image, mask in supports]
     with room_for(fit):
         ready(model, pick_device(device))
-        taken = [fit.to_network(image, read.mask) for image, read in shown]
+        shown = [give(model, *pair, fit, label, invert) for pair in supports]
+        taken = [support.taken for support in shown]
         support = show(model, [image for image, _ in taken], [mask for _, mask in taken])
     made = Predictions(support.scores[0].tolist(), odd_one_out(support.mutual[0].float().cpu()))
-    made.read = [read for _, read in shown]
+    made.read = [support.read for support in shown]
     with room_for(fit):
         made.own = own_ious(model, support, taken, config)
-    drawn = [view_file(image, read.mask, TRUTH) for image, read in shown]
-    write_together(dict(zip(views, drawn, strict=True)))
+    write_together(dict(zip(views, (support.view for support in shown), strict=True)))
     for query, names in tqdm(targets.items(), desc="queries", disable=not progress):
         try:
             image = read_query(query)

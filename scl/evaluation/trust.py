@@ -23,16 +23,26 @@ SUREST = 0.01  # the share of a picture's pixels whose chances tell whether the 
 @torch.inference_mode()
 def find_scores(
     model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
-) -> tuple[Tensor, float]:
-    """Score an image [H, W, 3] uint8: maps [2, H, W] of its own size, and the object's presence."""
+) -> tuple[np.ndarray, float]:
+    """Score an image [H, W, 3] uint8: [H, W], by how much the object is likelier than the rest.
+
+    Returns also the presence of the object.
+    """
     device = device_of(model)
     query = config.fit.to_network(image)[0][None]
     with autocast(device, config.precision):
         found = model.segment(support, as_taken(send(query, device), model.backbone), config.fusion)
-    scores = config.fit.logits_back(found.fused_logits[0], image.shape[:2])
+    rest, there = found.fused_logits[0].float().split(1)
+    # One map, not two: of a large picture they are most of the memory.
+    scores = config.fit.logits_back(there - rest, image.shape[:2])[0].cpu().numpy()
     if isinstance(found, SimilaritySegmentation):
         return scores, float(found.presence)
-    return scores, surest(scores.softmax(dim=0)[1].cpu().numpy())
+    return scores, surest(chances(scores))
+
+
+def chances(scores: np.ndarray) -> np.ndarray:
+    """Turn scores into chances of the object, 0..1: the softmax of two logits."""
+    return torch.from_numpy(scores).sigmoid().numpy()
 
 
 def surest(chance: np.ndarray) -> float:

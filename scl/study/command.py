@@ -93,7 +93,13 @@ def general(options: argparse.Namespace) -> None:
         if options.fold is None:
             return
         dataset, name = making.novel_of(options.root, options.fold), f"general-f{options.fold}"
-    found = making.judge(load_general(folder), dataset, kept, options.episodes)
+    model = load_general(folder)
+    if options.small:
+        from scl.study.small import measure
+
+        name, found = "general-small", measure(model, dataset, options.episodes)
+    else:
+        found = making.judge(model, dataset, kept, options.episodes)
     path = (options.results or RESULTS) / f"{name}.json"
     write_json(path, {"model": general_record(folder), "episodes": options.episodes, **found})
     print(path)

@@ -35,7 +35,9 @@ def train(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     try:
-        with one_core_free():
+        with one_core_free() as threads:
+            many = "1 thread" if threads == 1 else f"{threads} threads"
+            print(f"scl: {many} on the CPU; OMP_NUM_THREADS changes that", file=sys.stderr)
             done = launch(folder, recipe, options.device)
     except KeyboardInterrupt:
         again = f"python -m scl train --resume {folder}"

@@ -82,3 +82,22 @@ def test_colours_stay_apart_for_readers_who_see_no_red_or_no_green():
         seen = [sight @ (c**2.2) for c in colours]
         assert np.linalg.norm(seen[0] - seen[1]) > 0.3  # found against lost
         assert np.linalg.norm(seen[2] - seen[3]) > 0.1  # truth against prediction
+
+
+def test_the_words_of_a_figure_reach_a_page(monkeypatch):
+    """HTML carries them to JupyterLab; the stored picture has them beside it, and only once."""
+    from IPython import display
+    from nbformat import v4
+
+    from scl.course.notebooks import normalised_outputs
+
+    made = []
+    monkeypatch.setattr(
+        display, "display", lambda data, raw, metadata: made.append((data, metadata))
+    )
+    draw.show(draw.grid_of_numbers({"a": np.eye(2), "b": np.eye(2)}), 'a "unit" matrix, 1 < 2')
+    ((data, metadata),) = made
+    assert 'alt="a &quot;unit&quot; matrix, 1 &lt; 2"' in data["text/html"]
+    (stored,) = normalised_outputs([v4.new_output("display_data", data, metadata=metadata)])
+    assert set(stored.data) == {"image/jpeg", "text/plain"}
+    assert stored.metadata == {"image/jpeg": {"alt": 'a "unit" matrix, 1 < 2'}}

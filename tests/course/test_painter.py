@@ -247,6 +247,11 @@ def test_the_still_twin_shows_the_photograph_and_what_is_marked():
     assert np.ptp(dim) == 0
 
 
+def test_an_array_is_to_be_saved_first():
+    with pytest.raises(ValueError, match="kind ndarray: expected a file.*save an array first"):
+        scl.course.paint(np.zeros((3, 4, 3), np.uint8))
+
+
 def test_a_stored_notebook_shows_the_still_and_says_it_in_words(photo):
     bundle, told = scl.course.paint(photo)._repr_mimebundle_()
     words = "mug.jpg, and the mask painted on it: 0.0 % marked"

@@ -136,6 +136,7 @@ SAME = {
     "brush-layer.png": save(layer((250, 20, 200))),
     "half-brush.png": save(layer((250, 20, 200), WHITE // 2)),
     "soft-layer.png": save(layer((255, 255, 255), blurred(2))),
+    "soft-brush.png": save(layer((250, 20, 200), (0.4 * blurred(2)).astype(np.uint8))),
     "opaque-alpha.png": save(np.dstack([WHITE, WHITE, WHITE, np.full_like(WHITE, 255)])),
     "seen-through.png": save(np.dstack([WHITE, WHITE, WHITE, np.full_like(WHITE, 128)])),
     "index-1.png": indexed(TRUE * 1),
@@ -145,6 +146,8 @@ SAME = {
     "index-transparent.png": indexed(TRUE * 1, [(9, 9, 9), (200, 0, 0)], transparency=0),
     "labels-border.png": save(BORDERED),
     "not-sure.png": save(np.where(OTHER, 255, TRUE).astype(np.uint8)),
+    "array.npy": lambda path: np.save(path, TRUE),
+    "probability.npy": lambda path: np.save(path, blurred(1) / 255),
     "trimap.png": save(np.where(ring(1), 128, WHITE).astype(np.uint8)),
 }  # fmt: skip
 
@@ -420,12 +423,14 @@ OUTLINES = {
     "coco.json": coco_record([POLYGON]),
     "runs.json": coco_record(run_lengths(boxed())),
     "compressed.json": coco_record(compressed(boxed()), iscrowd=1),
+    "address.json": coco_record([POLYGON], files=("https://a.b/c/CUP.png?d=1", "table.png")),
     "many-images.json": coco_record([POLYGON], files=("cup.png", "table.png")),
     "bare.json": compressed(boxed()),
     "result.json": [{"image_id": 3, "category_id": 18, "segmentation": compressed(boxed())}],
     "proposal.json": {"image": {"image_id": 3, "width": WIDTH, "height": HEIGHT},
                       "annotations": [{"segmentation": compressed(boxed()), "bbox": [1, 2, 3, 4]}]},
     "cup.txt": YOLO,
+    "fraction.txt": YOLO.replace("0 ", "0.0 ", 1),
 }  # fmt: skip
 
 
@@ -493,6 +498,7 @@ def test_outlines_that_cannot_be_read_are_named(photo, tmp_path, name):
         (YOLO + YOLO.replace("0 ", "1 ", 1), "outlines '0', '1'"),
         ("0 10 10 20 20 30 30\n", "expected pairs x y in 0..1"),
         ("cup 0.1 0.1 0.2 0.2 0.3 0.1\n", "line 1: 'cup"),
+        ("0.5 0.1 0.1 0.2 0.2 0.3 0.1\n", "line 1: '0.5"),
         (YOLO[:-1] + " 0.93\n", "expected pairs x y"),
         ("", "outlines no object"),
     ],
@@ -500,6 +506,38 @@ def test_outlines_that_cannot_be_read_are_named(photo, tmp_path, name):
 def test_lines_that_are_no_polygon_are_named(photo, tmp_path, text, complaint):
     with pytest.raises(ValueError, match=complaint):
         read_pair(photo, write(tmp_path / "a.txt", text))
+
+
+def test_what_fills_no_area_disturbs_no_other_label(photo, tmp_path):
+    lone = labelme(shape(), shape("spot", kind="point", points=[[1, 1]]))
+    mixed = coco_record([POLYGON], [], names=("cup", "pot"))
+    for name, record, label in (
+        ("a.json", lone, "cup"),
+        ("b.json", mixed, "cup"),
+        ("c.txt", YOLO + "1 0.5 0.5 0.2 0.2\n", "0"),
+    ):
+        path = write(tmp_path / name, record)
+        _, read = read_pair(photo, path, label=label)
+        assert np.array_equal(read.mask == 1, boxed())
+        with pytest.raises(ValueError, match="--mask-label"):
+            read_pair(photo, path)
+
+
+def test_colours_of_a_brush_that_is_half_transparent_stay_apart(photo, tmp_path):
+    thin = (100 * (TRUE | OTHER)).astype(np.uint8)
+    colours = np.where(OTHER[..., None], (0, 0, 255), (255, 0, 0))
+    save(np.dstack([colours, thin]).astype(np.uint8))(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="#0000ff"):
+        read_pair(photo, tmp_path / "a.png")
+    _, read = read_pair(photo, tmp_path / "a.png", label="red")
+    assert np.array_equal(read.mask == 1, TRUE)
+
+
+@pytest.mark.parametrize("array", [np.ones((1, 9, 9)), np.array([{}]), np.zeros((72, 96), complex)])
+def test_arrays_that_are_no_mask_are_refused(photo, tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=r"a\.npy cannot be read as an array"):
+        read_pair(photo, tmp_path / "a.npy")
 
 
 def test_the_user_names_the_label(photo, tmp_path):

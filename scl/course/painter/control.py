@@ -26,6 +26,11 @@ def paint(photo: str | Path, path: str | Path | None = None) -> Painter:
     path: where the mask is kept, after every stroke; by default beside the photograph, as
     mug-painted.png for mug.jpg. A file that the painter did not write is never touched.
     """
+    if not isinstance(photo, (str, Path)):
+        raise ValueError(
+            f"a photograph of kind {type(photo).__name__}: expected a file, for the mask is kept "
+            "beside it; save an array first: PIL.Image.fromarray(photo).save('mug.png')"
+        )
     return Painter(Path(photo), Path(path) if path else painted_path(Path(photo)))
 
 

@@ -6,21 +6,23 @@ All are torchvision's blocks; the two released forms change strides, dilations o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.models.resnet import Bottleneck
 
 from scl.method.records import Inputs
 from scl.method.words import expect
 from scl.models.backbones.frozen import Frozen, under_mask
 from scl.models.backbones.weights import torchvision_state
 
+if TYPE_CHECKING:
+    from torchvision import models
+    from torchvision.models.resnet import Bottleneck
+
 Form = Literal["torchvision", "pfenet", "canet"]
 FORMS: tuple[Form, ...] = get_args(Form)
-DEPTHS = {50: models.resnet50, 101: models.resnet101}
+DEPTHS = (50, 101)
 LAYER2, LAYER3 = 512, 1024  # channels
 # Layers of the stem by their places in it; a deep stem has all of them.
 STEM = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
@@ -55,7 +57,7 @@ class ResNet(Frozen):
         super().__init__()
         if depth not in DEPTHS or form not in FORMS:
             raise ValueError(
-                f"ResNet-{depth} of form {form!r}: expected a depth of {tuple(DEPTHS)} and a "
+                f"ResNet-{depth} of form {form!r}: expected a depth of {DEPTHS} and a "
                 f"form of {FORMS}"
             )
         if weights is not None and form == "pfenet":
@@ -65,7 +67,10 @@ class ResNet(Frozen):
                 "checkpoint"
             )
         self.inputs, self.depth = inputs, depth
-        net = DEPTHS[depth](replace_stride_with_dilation=(False, True, True))
+        from torchvision import models  # here, for it is slow to import
+
+        build = {50: models.resnet50, 101: models.resnet101}[depth]
+        net = build(replace_stride_with_dilation=(False, True, True))
         if weights is not None:
             net.load_state_dict(torchvision_state(f"resnet{depth}", weights))
         {"torchvision": lambda net: None, "pfenet": _as_pfenet, "canet": _as_canet}[form](net)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.vgg import cfgs, make_layers
 
 from scl.method.records import Inputs
 from scl.models.backbones.frozen import Frozen, under_mask
@@ -81,6 +80,8 @@ class VGG16(Frozen):
 
 def _features(weights: str | None) -> nn.Sequential:
     """Make VGG's convolutions alone: nobody reads the hundred million weights behind them."""
+    from torchvision.models.vgg import cfgs, make_layers  # here, for it is slow to import
+
     features = make_layers(cfgs["D"], batch_norm=True)
     for module in features:
         if isinstance(module, nn.MaxPool2d):

@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
-from torchvision import models
 
 UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, KeyError),
@@ -26,6 +25,8 @@ def torchvision_state(model: str, weights: str) -> dict[str, Tensor]:
 
     Read from torch's cache, or fetched into it and checked; nothing is unpickled but tensors.
     """
+    from torchvision import models  # here, for it is slow to import
+
     known = {w.name: w for w in models.get_model_weights(model)}
     if weights not in known:
         raise ValueError(
