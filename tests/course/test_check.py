@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from nbformat import from_dict
 
 from scl.course import check
-<<<<<<< HEAD
 from scl.course.check import (
     chapter01,
     chapter02,
@@ -20,10 +19,9 @@ from scl.course.check import (
     chapter05,
     chapter06,
     chapter07,
+    chapter08,
+    chapter09,
 )
-=======
-from scl.course.check import chapter02, chapter03, chapter04, chapter06, chapter08, chapter09
->>>>>>> help-c09
 from scl.course.handouts import handout
 from scl.course.notebooks import has_tag, read, tagged_cells
 from scl.method.vectors import masked_gap
@@ -223,7 +221,6 @@ def my_score(mutual):
     return (guides + is_found) / (2 * (shots - 1))
     ### END SOLUTION
 ''',
-<<<<<<< HEAD
     "centred": '''
 def my_centred(features, there):
     """Take out each picture's mean: features [N, d, h, w], there [N, h, w] of 0, 1."""
@@ -255,7 +252,6 @@ def my_rule(support, mask, query):
     on = mask.flatten() == 1
     nearest = [cosines[:, side].topk(3, dim=1).values.mean(dim=1) for side in (on, ~on)]
     return (nearest[0] - nearest[1]).reshape(mask.shape)
-=======
     "honest_choice": '''
 def my_choice(validation, novel):
     """Novel scores [R] of the checkpoints that validation chooses; both are [R, C]."""
@@ -307,7 +303,6 @@ def my_plan(hours, budget):
     folds = torch.full((4,), pairs // 4)
     folds[: pairs % 4] += 1
     return torch.stack([folds, folds])
->>>>>>> help-c09
     ### END SOLUTION
 ''',
 }
@@ -737,7 +732,6 @@ WRONG = {
         (lambda u: u.sum(dim=2) - u.diagonal(dim1=1, dim2=2), "does not beat Eq. 16"),
         (lambda u: u.mean(dim=2) / 0, "infinite"),
     ],
-<<<<<<< HEAD
     "centred": [
         (lambda f, t: f - f.mean(dim=(2, 3), keepdim=True), "must stay zero"),
         (lambda f, t: (f - f.mean(dim=(2, 3), keepdim=True)) * t[:, None], "number of cells"),
@@ -772,7 +766,6 @@ WRONG = {
             "does not beat",
         ),
         (lambda s, m, q: solution("own_rule")(s, m, q)[None], "has shape [1, 12, 12]"),
-=======
     "honest_choice": [
         (lambda v, n: n.amax(dim=1), "chose on the novel classes"),
         (lambda v, n: v.amax(dim=1), "did the choosing"),
@@ -820,7 +813,6 @@ WRONG = {
         (lambda h, b: torch.tensor([[9, 1, 1, 1]] * 2), "way of sharing them out"),
         (lambda h, b: torch.full((2, 4), 1.5), "must be whole"),
         (lambda h, b: torch.ones(4), "expected [2, 4]"),
->>>>>>> help-c09
     ],
 }
 
@@ -847,14 +839,11 @@ SLIPS = {
     "ring": chapter05.RING_SLIPS,
     "confidence": chapter06.CONFIDENCE_SLIPS,
     "fuse": chapter06.FUSE_SLIPS,
-<<<<<<< HEAD
     "centred": chapter07.CENTRE_SLIPS,
     "part_averages": chapter07.PART_SLIPS,
-=======
     "honest_choice": chapter08.CHOICE_SLIPS,
     "released_regions": chapter08.RELEASED_SLIPS,
     "comparable": chapter09.COMPARE_SLIPS,
->>>>>>> help-c09
 }
 
 
@@ -944,11 +933,9 @@ def test_a_pair_of_wrong_sizes(capsys):
     assert "masks has shape [1, 4, 4]" in told(capsys, check.same_average(maps, masks[:1]))
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["averages_disagree", "same_average", "loss_is_not_the_metric"])
-=======
-@pytest.mark.parametrize("name", ["same_average", "loss_is_not_the_metric", "two_orders"])
->>>>>>> help-c09
+@pytest.mark.parametrize(
+    "name", ["averages_disagree", "same_average", "loss_is_not_the_metric", "two_orders"]
+)
 def test_values_may_be_given_in_three_ways(name):
     function, judge = solution(name), getattr(check, name)
     assert judge(function) and judge(*function()) and judge(function())
