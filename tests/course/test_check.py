@@ -768,6 +768,7 @@ WRONG = {
             "does not beat",
         ),
         (lambda s, m, q: solution("own_rule")(s, m, q)[None], "has shape [1, 12, 12]"),
+    ],
     "honest_choice": [
         (lambda v, n: n.amax(dim=1), "chose on the novel classes"),
         (lambda v, n: v.amax(dim=1), "did the choosing"),
