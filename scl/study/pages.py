@@ -35,6 +35,7 @@ from scl.study.side_tables import (
     side_count,
     side_fusion_table,
     side_table,
+    small_table,
 )
 from scl.study.tables import (
     NAMES,
@@ -86,6 +87,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "side five": partial(side_fusion_table, "pascal", "scl", results),
         "general": partial(general_table, results),
         "general absent": partial(absent_table, results),
+        "general small": partial(small_table, results),
         "side count": partial(side_count, results),
         "rules": rules_table,
         "settings": settings_table,

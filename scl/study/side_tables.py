@@ -168,5 +168,22 @@ def absent_table(results: Path = RESULTS) -> str:
     return markdown([*header, "mIoU, one support"], lines)
 
 
+def small_table(results: Path = RESULTS) -> str:
+    """Tabulate how well things of several sizes are found at a glance and by closer looks."""
+    record, lines = _judged("general-small", results), []
+    for share, found in record.items():
+        if not share.startswith("0."):
+            continue
+        ious = [
+            f"{100 * found[f'{support} {way}']:.0f}"
+            for support in ("ordinary", "alike")
+            for way in ("glance", "closer")
+        ]
+        times = [f"{found[f'ordinary {way} cpu_seconds']:.1f}" for way in ("glance", "closer")]
+        lines.append((f"{100 * float(share):.0f} %", *ious, *times))
+    header = ["share of the picture", "IoU at a glance", "closer", "support as small: at a glance"]
+    return markdown([*header, "closer", "CPU-s at a glance", "closer"], lines)
+
+
 def _judged(name: str, results: Path) -> dict:
     return json.loads((results / f"{name}.json").read_text(encoding="utf-8"))

@@ -101,3 +101,12 @@ def test_the_words_of_a_figure_reach_a_page(monkeypatch):
     (stored,) = normalised_outputs([v4.new_output("display_data", data, metadata=metadata)])
     assert set(stored.data) == {"image/jpeg", "text/plain"}
     assert stored.metadata == {"image/jpeg": {"alt": 'a "unit" matrix, 1 < 2'}}
+
+
+def test_crosses_reach_over_their_intervals():
+    figure = draw.crosses({"a": ((1, 0.5, 2), (0, -1, 1)), "b": ((2, 1, 3), (2, 1, 3))}, "x", "y")
+    (axis,) = figure.axes
+    arms = [line for container in axis.containers for line in container.lines[2]]
+    ends = [arm.get_segments()[0].tolist() for arm in arms]
+    assert [[0.5, 0.0], [2.0, 0.0]] in ends and [[1.0, -1.0], [1.0, 1.0]] in ends
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]

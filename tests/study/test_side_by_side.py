@@ -114,6 +114,13 @@ def test_tables_hold_every_row_and_say_what_is_not_run(tmp_path):
     assert "+15.0" in table  # scl against the best rule without training
     effects = side_tables.effect_table(tmp_path).splitlines()
     assert "+10.0" in effects[2] and effects[2].endswith("not run yet |")
+    assert side_tables.effect_points(tmp_path) == {}, "nothing is known of toys"
+    for row, miou in (("scl", 0.52), ("v_s", 0.5), ("cosine", 0.3)):
+        a_record("toyshop", row, 0, 0, miou, tmp_path)
+    points = side_tables.effect_points(tmp_path, most=12)
+    ((x, y),) = points.values()  # the gain over the cosine is too large to be drawn
+    assert list(points) == ["scl against v_s"]
+    assert x[0] == pytest.approx(10) and y[0] == pytest.approx(2)
     assert "not run yet" in side_tables.side_fusion_table("pascal", "scl", tmp_path)
     assert f"pascal: 48 of {12 * len(ROWS)}" in side_tables.side_count(tmp_path)
     assert set(side_tables.NAMES) == set(ROWS) and set(TRAINED) <= set(ROWS)
