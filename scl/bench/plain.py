@@ -20,6 +20,7 @@ from scl.method.pfenet import PFENetHead
 from scl.method.records import Maps, SupportGroup
 from scl.method.scl import SCL
 from scl.method.vectors import concat_vectors
+from scl.method.words import expect
 from scl.models.backbones.frozen import under_mask
 from scl.models.backbones.resnet import LAYER3, ResNet
 
@@ -30,19 +31,15 @@ class _Merge(Merge):
     def share(self, features: Tensor) -> Tensor:
         return features
 
-    def forward(  # type: ignore[override]
-        self, shared: Tensor, vectors: Tensor, *maps: Tensor
-    ) -> Tensor:
-        return nn.Sequential.forward(self, concat_vectors(shared, vectors, *maps))
+    def forward(self, input: Tensor, vectors: Tensor | None = None, *maps: Tensor) -> Tensor:
+        return super().forward(concat_vectors(input, expect(Tensor, vectors), *maps))
 
 
 class _Gather(Gather):
     """Enlarges the maps first."""
 
-    def forward(  # type: ignore[override]
-        self, maps: Sequence[Tensor], size: tuple[int, ...]
-    ) -> Tensor:
-        return nn.Sequential.forward(self, torch.cat([resized(m, size) for m in maps], dim=1))
+    def forward(self, input: Tensor | Sequence[Tensor], size: tuple[int, ...] = ()) -> Tensor:
+        return super().forward(torch.cat([resized(x, size) for x in input], dim=1))
 
 
 class _PFENetHead(PFENetHead):

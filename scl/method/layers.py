@@ -71,11 +71,14 @@ class Merge(Conv):
         """Convolve features [N, d, h, w] by their part of the kernel, to [N, d_out, h, w]."""
         return self._convolve(features, 0, self.conv.bias)
 
-    def forward(  # type: ignore[override]  # torch lets a module take what it needs
-        self, shared: Tensor, vectors: Tensor, *maps: Tensor
-    ) -> Tensor:
-        """Add the parts of vectors [N, n, d] and of maps [N, c, h, w] to what `share` returns."""
-        x = shared + self._spread(vectors.flatten(1).to(shared.dtype), shared)
+    def forward(self, input: Tensor, vectors: Tensor | None = None, *maps: Tensor) -> Tensor:
+        """Add the parts of vectors [N, n, d] and of maps [N, c, h, w] to what `share` returns.
+
+        Without vectors, the input is all of it side by side (concat_vectors): the same, slower.
+        """
+        if vectors is None:
+            return super().forward(input)
+        x = input + self._spread(vectors.flatten(1).to(input.dtype), input)
         if maps:
             x = x + self._convolve(torch.cat(maps, dim=1), 2)
         return self.finish(x)
@@ -102,11 +105,14 @@ class Gather(Conv):
     It weighs channels and enlarging weighs cells, so either may come first: the small maps do.
     """
 
-    def forward(  # type: ignore[override]
-        self, maps: Sequence[Tensor], size: tuple[int, ...]
-    ) -> Tensor:
-        """Join maps [N, d, ., .] of any sizes to [N, d_out, h, w]; size: (h, w)."""
-        parts = zip(maps, self.conv.weight.chunk(len(maps), dim=1), strict=True)
+    def forward(self, input: Tensor | Sequence[Tensor], size: tuple[int, ...] = ()) -> Tensor:
+        """Join maps [N, d, ., .] of any sizes to [N, d_out, h, w]; size: (h, w).
+
+        The input may also be all maps side by side, enlarged already: the same, slower.
+        """
+        if isinstance(input, Tensor):
+            return super().forward(input)
+        parts = zip(input, self.conv.weight.chunk(len(input), dim=1), strict=True)
         x = functools.reduce(torch.add, (resized(F.conv2d(m, w), size) for m, w in parts))
         return self.finish(x)
 

@@ -123,7 +123,7 @@ def test_merging_by_parts_is_the_convolution_of_what_is_laid_side_by_side(
     merge = Merge(5, 2, 8, kernel, maps=3, dilation=dilation, norm=norm).double()
     features, vectors = torch.randn(4, 5, *size).double(), torch.randn(4, 2, 5).double()
     extra = torch.randn(4, 1, *size).double(), torch.randn(4, 2, *size).double()
-    slow = torch.nn.Sequential.forward(merge, concat_vectors(features, vectors, *extra))
+    slow = merge(concat_vectors(features, vectors, *extra))
     torch.testing.assert_close(merge(merge.share(features), vectors, *extra), slow)
     inputs = merge[0].in_channels
     plain = Conv(inputs, 8, kernel, dilation=dilation, norm=norm)
@@ -138,7 +138,7 @@ def test_joining_small_maps_is_the_convolution_of_enlarged_ones():
     maps = [torch.randn(2, 4, *size).double() for size in ((7, 9), (4, 5), (1, 2))]
     enlarge = {"mode": "bilinear", "align_corners": True}
     large = [torch.nn.functional.interpolate(m, (7, 9), **enlarge) for m in maps]
-    slow = torch.nn.Sequential.forward(gather, torch.cat(large, dim=1))
+    slow = gather(torch.cat(large, dim=1))
     torch.testing.assert_close(gather(maps, (7, 9)), slow)
 
 
