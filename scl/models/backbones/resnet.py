@@ -6,13 +6,12 @@ All are torchvision's blocks; the two released forms change strides, dilations o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from scl.method.records import Inputs
-from scl.method.words import expect
 from scl.models.backbones.frozen import Frozen, under_mask
 from scl.models.backbones.weights import torchvision_state
 
@@ -111,7 +110,7 @@ def _near(layer: nn.Sequential, maps: Tensor, mask: Tensor) -> Tensor:
     Nobody reads the rest (PFENet's prior compares under the mask). The border of a crop changes
     what lies within the layer's reach of it, so the crop is wider by that.
     """
-    blocks = [expect(Bottleneck, block) for block in layer]
+    blocks = cast("list[Bottleneck]", [*layer])
     reach = sum(block.conv2.dilation[0] for block in blocks)
     window = [slice(0, 0), slice(0, 0)]
     for axis in (0, 1):
