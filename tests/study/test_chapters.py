@@ -34,6 +34,11 @@ def test_minutes_are_those_of_the_stated_rates():
     assert chapters.measured_minutes({"cells": every}) == pytest.approx(sum(parts), abs=0.5)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_chapter_takes_an_hour_at_most(path):
+    assert 15 <= chapters.minutes_of(path.stem) <= 60
+
+
 def test_a_syllabus_names_its_chapters_their_minutes_and_those_to_come(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
     book = {"cells": [cell("markdown", "word " * 300)]}

@@ -12,7 +12,6 @@ from scl.evaluation.evaluate import swap_vectors
 from scl.study import tables
 from scl.study.differences import paired_difference
 from scl.study.grid import GUIDED, SEEDS, Budget, Experiment, grid, missing
-from scl.study.pages import teaching_minutes
 from scl.study.paper_tables import paper_reading
 from scl.study.published import ABLATIONS
 from scl.study.scores import Scores, seed_noise
@@ -163,10 +162,6 @@ def test_readings_name_every_row_once():
     for name, rows in ABLATIONS.items():
         text = paper_reading(name)
         assert all(text.count(row.name) >= 1 for row in rows), name
-
-
-def test_chapters_add_up_their_minutes():
-    assert 45 < teaching_minutes("03_two_vectors") <= 60
 
 
 def test_only_the_reference_itself_has_a_dash():
