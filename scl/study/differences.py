@@ -3,8 +3,8 @@
 The interval is Student's t over the runs: differences are paired by episode within a run, their
 spread over seeds is pooled over the folds (three seeds in four folds leave 8 degrees of freedom),
 and folds are fixed, for there are only these four. It holds the doubt of seeds and of episodes.
-Where every fold has a single seed, only the episodes can be drawn again (a bootstrap), and the
-difference says so.
+Where a fold has a single seed, the others' tell too little of what a seed moves: the first of each
+fold is compared, only the episodes can be drawn again (a bootstrap), and the difference says so.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     shared = sorted(set(a) & set(b))
     if not shared:
         raise ValueError("no (fold, seed) is stored for both methods: run the missing experiments")
+    seeds = [fold for fold, _ in shared]
+    if min(map(seeds.count, seeds)) == 1:
+        shared = sorted({fold: (fold, seed) for fold, seed in reversed(shared)}.values())
     gaps: dict[int, list[float]] = {}
     for fold, seed in shared:
         one, other = a[fold, seed], b[fold, seed]

@@ -95,7 +95,7 @@ def effect_table(results: Path = RESULTS) -> str:
     return markdown(["what", "photographs", "toys"], lines)
 
 
-def effect_points(results: Path = RESULTS, most: float = 5.0) -> dict[str, tuple]:
+def effect_points(results: Path = RESULTS, most: float = 2.0) -> dict[str, tuple]:
     """Give the effects known in both worlds as {name: (x, y)}, each (value, low, high) in points.
 
     most: leave out what is larger in either, beside which nothing else could be seen.

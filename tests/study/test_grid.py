@@ -156,6 +156,8 @@ def test_a_single_seed_is_said_to_be_one():
     found = paired_difference(one, other)
     assert not found.seeds and str(found).endswith(", one seed")
     assert found.verdict.endswith("(one seed)") and found.low < found.mean < found.high
+    more = {**one, (0, 1): runs(0.0, seed=0)[0, 1]}, {**other, (0, 1): runs(0.0, seed=1)[0, 1]}
+    assert paired_difference(*more) == found, "a second seed of one fold says nothing of the others"
 
 
 def test_readings_name_every_row_once():
