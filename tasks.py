@@ -139,7 +139,7 @@ def cpu_index() -> str:
     if sys.platform.startswith("linux") and not index:
         raise TaskError(
             "--cpu needs the address of PyTorch's CPU builds. PyTorch's site shows it under Get\n"
-            "Started for Linux, Pip and CPU, behind --index-url. Set it, and try again:\n"
+            "Started for Linux, Pip and CPU, as its index. Set it, and try again:\n"
             "TORCH_CPU_INDEX=ADDRESS python3 tasks.py course --cpu"
         )
     return index
@@ -197,7 +197,7 @@ def pip_install(dev: bool, cpu_index: str = "") -> None:
     try:
         if cpu_index:
             said = f"No torch without CUDA was had; the usual one takes {NEEDED_GB} GB.\n"
-            pair = [*command, "torch", "torchvision", "--index-url", cpu_index]
+            pair = [*command, "torch", "torchvision", "-i", cpu_index]
             run_logged(pair, lambda text: said + explain_pip_failure(text), environment)
         package = ["-e", ".[dev]" if dev else "."]
         run_logged([*command, *package], explain_pip_failure, environment)

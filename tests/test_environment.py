@@ -21,6 +21,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 EXPECTED_AT_ROOT = {
     *(".ci", ".github", ".gitignore", ".gitattributes", "CITATION.cff", "LICENSE", "README.md"),
     *("constraints.txt", "environment.yml", "pyproject.toml", "tasks.py"),
+    *(".binder", ".devcontainer"),  # where Binder and containers look
     *("data", "docs", "notebooks", "results", "scl", "tests", "tools"),
 }
 

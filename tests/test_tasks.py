@@ -97,8 +97,8 @@ def test_torch_without_cuda_comes_first_and_from_the_index_that_is_named(elsewhe
     monkeypatch.setenv("TORCH_CPU_INDEX", "an address")
     tasks.ensure_installed(cpu=True)
     _, pair, package = commands
-    assert pair[-4:] == ["torch", "torchvision", "--index-url", "an address"]
-    assert package[-2:] == ["-e", "."] and "--index-url" not in package
+    assert pair[-4:] == ["torch", "torchvision", "-i", "an address"]
+    assert package[-2:] == ["-e", "."] and "-i" not in package
     commands.clear()
     tasks.ensure_installed(cpu=True)
     assert commands == [], "a torch that is there is used"
@@ -114,7 +114,7 @@ def test_without_an_address_of_torch_without_cuda_it_says_where_to_find_it(elsew
 
 def test_an_index_that_cannot_be_reached_is_told_with_the_way_out(elsewhere, monkeypatch):
     def run_logged(command, explain, environment=None):
-        if "--index-url" in command:
+        if "-i" in command:
             raise tasks.TaskError(explain("NewConnectionError"))
         tasks.PYTHON.write_text("")
 

@@ -36,15 +36,15 @@ def train(options: argparse.Namespace) -> None:
         )
     try:
         with one_core_free() as threads:
-            many = "1 thread" if threads == 1 else f"{threads} threads"
-            print(f"scl: {many} on the CPU; OMP_NUM_THREADS changes that", file=sys.stderr)
             done = launch(folder, recipe, options.device)
     except KeyboardInterrupt:
         again = f"python -m scl train --resume {folder}"
         step = saved_step(folder)
         raise KeyboardInterrupt(f"interrupted; go on from step {step} by: {again}") from None
     best = f"; best mIoU {100 * done.best:.1f} at step {done.best_step}" if done.best_step else ""
-    print(f"{folder}: {done.step} steps in {done.seconds:.0f} s{best}")
+    many = "1 thread" if threads == 1 else f"{threads} threads"
+    used = f"{many} on the CPU; OMP_NUM_THREADS changes that"
+    print(f"{folder}: {done.step} steps in {done.seconds:.0f} s ({used}){best}")
 
 
 def _flags(options: argparse.Namespace) -> list[str]:

@@ -118,7 +118,7 @@ def test_the_processor_s_part_writes_a_record_and_tables(tmp_path, capsys):
     for row in record["cases"]:
         if "plain" in row["gflop"]:
             assert row["gflop"]["package"] <= row["gflop"]["plain"]
-    assert "| further query, GFLOP |" in capsys.readouterr().out
+    assert "| further query: GFLOP |" in capsys.readouterr().out
 
 
 def test_a_part_that_is_skipped_leaves_what_was_measured(tmp_path, monkeypatch):
