@@ -19,7 +19,7 @@ NAMES = {
     "cosine": "raw cosine to v_s",
     "centred": "centred cosine to v_s",
     "two-sided": "v_s less the background's average (PANet's rule)",
-    "self-support": "the same with self-support (SSP's rule)",
+    "self-support": "v_s less background, with self-support (SSP's rule)",
     "parts-k-means": "two parts by k-means (PPNet's rule)",
     "parts-em": "two parts by EM (RPMMs' rule)",
     "v_s": "head: v_s",
