@@ -7,7 +7,6 @@ other machines, the seconds do not. Peak memory is of a process of its own.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -109,11 +108,11 @@ def peak_gib(case: Case, reading: Reading, d: int) -> float | None:
     """The most memory that this process has held after an episode; None where unknown."""
     torch.set_num_threads(1)
     work_of(case, model_of(case, d), reading)()
-    if not sys.platform.startswith("linux"):
+    status = Path("/proc/self/status")  # of Linux; getrusage there counts the parent's memory, too
+    if not status.is_file():
         return None
-    import resource  # not on Windows; other systems count in other units
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 2**20, 2)
 
 
 def measure(case: Case, repeats: int, d: int = 256) -> dict[str, object]:

@@ -13,7 +13,8 @@ from scl.course.site.text import Renderer, picture
 
 NO_CONTROL = "In the notebook a control stands here; the figures around it show the same, still."
 STILL = "In the notebook this figure is a control that answers to the mouse and to keys."
-LIVE = re.compile(r"^(?:course\.)?TwoColours\((.*)\)$", re.MULTILINE)  # the one control that needs no Python
+# The one control that needs no Python.
+LIVE = re.compile(r"^(?:course\.)?TwoColours\((.*)\)$", re.MULTILINE)
 
 
 def cell_html(cell: NotebookNode, text: Renderer) -> str:
