@@ -86,7 +86,7 @@ def _side_options(side: argparse.ArgumentParser) -> None:
     add("--root", help="folder of PASCAL VOC 2012, or of its validation part")
     add("--fold", type=int, nargs="+", default=[0, 1, 2, 3])
     add("--seed", type=int, nargs="+", default=[0])
-    add("--row", nargs="+", help="default: all")
+    add("--row", nargs="+", help="default: all but the paper's heads: --row canet pfenet")
     add("--list", action="store_true", help="print the command of each missing run, run nothing")
     add("--kept", type=Path, help=KEPT)
     add("--results", type=Path, help="default: the results folder of the course")

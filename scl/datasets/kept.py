@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,10 @@ from tqdm.auto import tqdm
 
 from scl.datasets.fit import Fit, Size, keep_object
 from scl.files import write_atomically
-from scl.method.contracts import Method
+from scl.method.contracts import Backbone, Method
 from scl.method.episode import Dataset, EpisodeIndex, Episodes
 from scl.method.records import Maps
-from scl.method.vectors import IGNORE
+from scl.method.vectors import IGNORE, shrink_mask
 
 MARKS = 4  # a kept mask has one pixel where the network's image has 4 x 4
 
@@ -41,6 +43,7 @@ class KeptCells:
     ):
         self.dataset, self.masks = dataset, list[Tensor]()
         self.files, self.truths = list[Path](), list[np.ndarray]()
+        self.deep: Backbone | None = None
         known: dict[frozenset, Path] = {}
         items = range(len(dataset.labels))
         for item in tqdm(items, "features", disable=not progress, leave=False):
@@ -52,6 +55,15 @@ class KeptCells:
             self.masks.append(_small(mask, fit.inner(image.shape[:2])))
             if truths:
                 self.truths.append(mask)
+
+    def with_high(self, backbone: Backbone) -> KeptCells:
+        """Give the same pictures with the high-level maps that PFENet's prior compares.
+
+        backbone: the one that the kept mid-level maps are of.
+        """
+        other = copy.copy(self)
+        other.deep = backbone
+        return other
 
     def cells(self, item: int) -> Tensor:
         """Read the features of an item's picture, [C, h, w]."""
@@ -70,18 +82,20 @@ class KeptCells:
         mask that was painted for a picture of another class.
         """
         shape = len(episodes), len(episodes[0].supports)
-        maps, masks = self._laid([i for e in episodes for i in e.supports], mirror)
-        masks = masks.unflatten(0, shape)
-        for place, episode in enumerate(episodes if wrong else ()):
-            for k, item in enumerate(episode.supports[:wrong]):
-                mask = self._foreign(item)
-                masks[place, k, : mask.shape[0], : mask.shape[1]] = mask
-        queries, query_masks = self._laid([e.query for e in episodes], mirror)
+        shown = [
+            (i, self._foreign(i) if k < wrong else self.masks[i])
+            for e in episodes
+            for k, i in enumerate(e.supports)
+        ]
+        support, masks = self._laid(shown, mirror)
+        asked = [(e.query, self.masks[e.query]) for e in episodes]
+        query, query_masks = self._laid(asked, mirror, supports=False)
         for place, episode in enumerate(episodes):
             if self.dataset.labels[episode.query] != episode.label:
                 query_masks[place][query_masks[place] == 1] = 0
         labels = torch.tensor([e.label for e in episodes])
-        return Episodes(Maps(maps.unflatten(0, shape)), masks, Maps(queries), query_masks, labels)
+        support, masks = support.shaped(shape), masks.unflatten(0, shape)
+        return Episodes(support, masks, query, query_masks, labels)
 
     def without(self, episode: EpisodeIndex, generator: np.random.Generator) -> EpisodeIndex:
         """Draw another query for an episode: a picture that has no item of its class."""
@@ -97,23 +111,51 @@ class KeptCells:
         return mask if present else np.where(mask == 1, 0, mask).astype(np.uint8)
 
     def _laid(
-        self, items: Sequence[int], mirror: np.random.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Lay pictures of several shapes on one grid: [N, C, h, w] and masks [N, H, W]."""
-        cells, masks = [self.cells(i) for i in items], [self.masks[i] for i in items]
+        self,
+        shown: Sequence[tuple[int, Tensor]],
+        mirror: np.random.Generator | None,
+        supports: bool = True,
+    ) -> tuple[Maps, Tensor]:
+        """Lay pictures of several shapes, each with a mask, on one grid: [N, C, h, w], [N, H, W].
+
+        supports: add the high-level maps under the masks, where any are wanted.
+        """
+        cells, masks = [self.cells(i) for i, _ in shown], [mask for _, mask in shown]
+        c = len(cells[0])
+        if self.deep is not None:
+            more = [self._high(self.deep, i, m if supports else None) for i, m in shown]
+            cells = [torch.cat(both) for both in zip(cells, more, strict=True)]
         if mirror is not None:
-            turned = mirror.random(len(items)) < 0.5
+            turned = mirror.random(len(shown)) < 0.5
             cells = [c.flip(-1) if t else c for c, t in zip(cells, turned, strict=True)]
             masks = [m.flip(-1) if t else m for m, t in zip(masks, turned, strict=True)]
         side = max(max(c.shape[1:]) for c in cells) if mirror is not None else 0
         h, w = (max(side, *(c.shape[axis] for c in cells)) for axis in (1, 2))
         marks = masks[0].shape[0] // cells[0].shape[1]  # pixels of a mask a cell
-        whole = cells[0].new_zeros(len(items), len(cells[0]), h, w)
-        known = torch.full((len(items), h * marks, w * marks), IGNORE, dtype=torch.uint8)
+        whole = cells[0].new_zeros(len(shown), len(cells[0]), h, w)
+        known = torch.full((len(shown), h * marks, w * marks), IGNORE, dtype=torch.uint8)
         for place, (c, m) in enumerate(zip(cells, masks, strict=True)):
             whole[place, :, : c.shape[1], : c.shape[2]] = c
             known[place, : m.shape[0], : m.shape[1]] = m
-        return whole, known
+        if self.deep is None:
+            return Maps(whole), known
+        high, *masked = whole[:, c:].chunk(2 if supports else 1, dim=1)
+        return Maps(whole[:, :c], high, *masked), known
+
+    @torch.no_grad()
+    def _high(self, backbone: Backbone, item: int, mask: Tensor | None) -> Tensor:
+        """Read or make the high-level maps of a picture, and with a mask those under it, too."""
+        kept, maps = self.files[item], []
+        for each in (None,) if mask is None else (None, mask):
+            what = b"" if each is None else each.numpy().tobytes()
+            file = kept.with_name(f"{kept.stem}-{hashlib.sha256(what).hexdigest()[:12]}.npy")
+            if not file.exists():
+                mid = self.cells(item)[None]
+                small = None if each is None else shrink_mask(each[None], mid.shape[-2:])
+                made = backbone.high(mid, small)[0].half().numpy()
+                write_atomically(file, partial(_save, array=made))
+            maps.append(torch.from_numpy(np.load(file).astype(np.float32)))
+        return torch.cat(maps)
 
     def _foreign(self, item: int) -> Tensor:
         """Bring the mask of an item of another class to this item's size."""

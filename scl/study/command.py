@@ -60,16 +60,21 @@ def side(options: argparse.Namespace) -> None:
     """Train and score the rows that are missing, or list the runs that have such rows."""
     from scl.study import side_by_side as rows  # here, for it brings the backbones
 
-    results, wanted = options.results or RESULTS, options.row or rows.ROWS
-    unknown = sorted(set(wanted) - set(rows.ROWS))
+    results = options.results or RESULTS
+    wanted = [each for row in options.row or rows.ROWS for each in rows.GROUPS.get(row, (row,))]
+    known = (*rows.ROWS, *rows.GROUPS, *rows.PAPER_ROWS)
+    unknown = sorted(set(wanted) - set(known))
     if unknown:
-        raise ValueError(f"--row {unknown[0]}: expected one of {', '.join(rows.ROWS)}")
+        raise ValueError(f"--row {unknown[0]}: expected one of {', '.join(known)}")
     for seed in options.seed:
         for fold in options.fold:
             asked = options.data, fold, seed
             if options.list and rows.missing(*asked, results, wanted):
                 root = f" --root {options.root}" if options.root else ""
-                print(f"python -m scl side --data {asked[0]}{root} --fold {fold} --seed {seed}")
+                row = f" --row {' '.join(options.row)}" if options.row else ""
+                print(
+                    f"python -m scl side --data {asked[0]}{root} --fold {fold} --seed {seed}{row}"
+                )
             elif not options.list:
                 kept = options.kept or kept_folder()
                 for path in rows.run(

@@ -31,13 +31,15 @@ from scl.method.contracts import Method
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.metric import count_pixels
 from scl.method.records import Fusion, Maps
+from scl.method.scl import SCL
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
 from scl.method.words import expect
 from scl.models.backbones.lite0 import ALL_STAGES, EfficientNetLite0
+from scl.models.build import ModelConfig, build_model
 from scl.models.prototypes import Prototypes, Rule
 from scl.models.untrained import all_foreground, cosine_method
 from scl.study.compute import summary
-from scl.study.grid import FUSIONS, RESULTS
+from scl.study.grid import CORE, FUSIONS, GUIDED, RESULTS
 from scl.study.scores import Scores
 from scl.toyshop import CLASSES, Atlas
 from scl.training.trainer import TrainConfig, Trainer
@@ -61,7 +63,13 @@ RULES: dict[str, Rule] = {
 }
 UNTRAINED = ("foreground", "cosine", *RULES)
 ROWS = (*UNTRAINED, *TRAINED)
-FIVE_SHOT = ("cosine", "v_s", "scl")
+# The paper's heads, as small as the course's, with the rows of Tables 4 to 6: only when asked for.
+GROUPS: dict[str, dict[str, ModelConfig]] = {
+    head: {f"{head}-{v}": ModelConfig(head=head, guidance=GUIDED[v]) for v in variants}
+    for head, variants in (("canet", [v for v in GUIDED if v != "v_s-seconds"]), ("pfenet", CORE))
+}
+PAPER_ROWS = {row: config for group in GROUPS.values() for row, config in group.items()}
+FIVE_SHOT = ("cosine", "v_s", "scl", "canet-scl", "pfenet-scl")
 SIDES = {"pascal": 256, "toyshop": 128}  # toys are composed at this size: more shows nothing more
 
 
@@ -69,10 +77,12 @@ SIDES = {"pascal": 256, "toyshop": 128}  # toys are composed at this size: more 
 class SideBudget:
     """How much is trained and tested in a run.
 
-    plan: of every trained row; side: pixels of a picture's longer side (None: see SIDES).
+    plan: of every trained row; paper_lr: of the paper's heads instead; side: pixels of a picture's
+    longer side (None: see SIDES).
     """
 
     plan: TrainConfig = TrainConfig(steps=350, batch=16, lr=3e-3)
+    paper_lr: float = 1e-2
     one_shot: int = 1000
     five_shot: int = 200
     chosen_on: int = 200  # episodes of base classes that choose a threshold
@@ -95,6 +105,8 @@ class World:
             for split, dataset in opened.items()
             for kind, encoder in encoders.items()
         }
+        for split in opened:
+            self.banks[split, "high"] = self.banks[split, "raw"].with_high(self.plain)
 
 
 def _opened(data: str, split: str, fold: int, seed: int, root: str | None) -> Dataset:
@@ -123,17 +135,37 @@ def learn(
     for name, config in configs.items():
         torch.manual_seed(plan.seed)
         models[name] = SimilaritySCL(backbone, config)
-    trainers = [Trainer(model, plan, "cpu") for model in models.values()]
     comparing = next(iter(models.values()))
+    train_together(models, (b._replace(query=with_cells(comparing, b)) for b in batches), plan)
+    return models
+
+
+def learn_paper(
+    configs: Mapping[str, ModelConfig],
+    batches: Iterator[Episodes],
+    plan: TrainConfig,
+    backbone: EfficientNetLite0,
+) -> dict[str, SCL]:
+    """Train rows of the paper's heads side by side on the same batches."""
+    models = {name: build_model(c, plan.seed, backbone) for name, c in configs.items()}
+    train_together(models, batches, plan)
+    return models
+
+
+def train_together(
+    models: Mapping[str, Method], batches: Iterator[Episodes], plan: TrainConfig
+) -> None:
+    """Train models on the same batches, each as if it were alone; they end ready to test."""
+    trainers = [Trainer(model, plan, "cpu") for model in models.values()]
     taken = tqdm(islice(batches, plan.steps), "training", plan.steps, leave=False, disable=None)
     for step, batch in enumerate(taken):
-        query = with_cells(comparing, batch)
         for trainer in trainers:
             # Drop-out takes the same from every row, whatever other rows there are.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(plan.seed * 100_003 + step)
-                trainer.step(batch._replace(query=query))
-    return {name: model.eval() for name, model in models.items()}
+                trainer.step(batch)
+    for model in models.values():
+        model.eval()
 
 
 @torch.no_grad()
@@ -170,7 +202,7 @@ def score(
 ) -> dict[tuple[str, Fusion], Result]:
     """Score methods on the same episodes, which are read once; see scl.evaluation.evaluate."""
     counts: dict[tuple[str, Fusion], list] = {(n, f): [] for n in methods for f in fusions}
-    for episode in episodes:
+    for episode in episodes if methods else ():
         batch, truth = bank.batch([episode], wrong=wrong), torch.from_numpy(bank.truth(episode))
         query, compared = expect(Maps, batch.query), None
         for name, method in methods.items():
@@ -231,6 +263,14 @@ def run(
         batches = drawn_batches(world.banks["train", "unit"], plan.batch, seed)
         methods["unit"] |= learn(wanted, batches, plan, world.backbone)
         notes |= {name: {"steps": plan.steps, "config": asdict(c)} for name, c in wanted.items()}
+    for kind, head in (("raw", "canet"), ("high", "pfenet")):
+        heads = {name: config for name, config in GROUPS[head].items() if name in left}
+        if heads:
+            own = replace(plan, lr=budget.paper_lr)
+            batches = drawn_batches(world.banks["train", kind], plan.batch, seed)
+            methods.setdefault(kind, {}).update(learn_paper(heads, batches, own, world.plain))
+        for name, config in heads.items():
+            notes[name] = {"steps": plan.steps, "lr": budget.paper_lr, "config": asdict(config)}
     done = []
     for row, scores in scored(methods, world, budget, seed).items():
         what = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
