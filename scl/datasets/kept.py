@@ -121,7 +121,7 @@ class KeptCells:
         supports: add the high-level maps under the masks, where any are wanted.
         """
         cells, masks = [self.cells(i) for i, _ in shown], [mask for _, mask in shown]
-        c = len(cells[0])
+        width = len(cells[0])
         if self.deep is not None:
             more = [self._high(self.deep, i, m if supports else None) for i, m in shown]
             cells = [torch.cat(both) for both in zip(cells, more, strict=True)]
@@ -139,8 +139,8 @@ class KeptCells:
             known[place, : m.shape[0], : m.shape[1]] = m
         if self.deep is None:
             return Maps(whole), known
-        high, *masked = whole[:, c:].chunk(2 if supports else 1, dim=1)
-        return Maps(whole[:, :c], high, *masked), known
+        high, *masked = whole[:, width:].chunk(2 if supports else 1, dim=1)
+        return Maps(whole[:, :width], high, *masked), known
 
     @torch.no_grad()
     def _high(self, backbone: Backbone, item: int, mask: Tensor | None) -> Tensor:
