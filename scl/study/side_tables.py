@@ -9,10 +9,11 @@ import numpy as np
 
 from scl.datasets.folds import FOLDS
 from scl.study.differences import Difference, paired_difference
-from scl.study.grid import FUSIONS, RESULTS
+from scl.study.grid import FUSIONS, RESULTS, SEEDS
 from scl.study.scores import Scores, by_fold
-from scl.study.side_by_side import ROWS, TRAINED, UNTRAINED, read_row
+from scl.study.side_by_side import GROUPS, ROWS, TRAINED, UNTRAINED, path_of, read_row
 from scl.study.tables import FUSION_NAMES, SCORES, markdown, score_texts
+from scl.study.tables import NAMES as VARIANT_NAMES
 
 NAMES = {
     "foreground": "everything is foreground",
@@ -30,6 +31,7 @@ NAMES = {
     "v_s-maps": "head on maps alone: v_s",
     "scl-maps": "head on maps alone: v_s, v_pri, v_aux",
 }
+HEAD_NAMES = {"canet": "CANet-style head", "pfenet": "PFENet-style head"}
 SETTINGS = {
     "1": "one",
     "5 cross": "five, cross-guided",
@@ -121,14 +123,49 @@ def side_fusion_table(data: str, row: str = "scl", results: Path = RESULTS) -> s
     return markdown(["supports", "fusion", *SCORES, "against averaging predictions"], lines)
 
 
+def paper_rows_table(results: Path = RESULTS) -> str:
+    """Tabulate the rows of Tables 4 to 6 on photographs, each against its head's v_s row."""
+    lines = []
+    for head in GROUPS:
+        for variant, scores, gain in _paper_rows(head, results):
+            shown = "-" if variant == "v_s" else str(gain or "-")
+            row = f"{HEAD_NAMES[head]}: {VARIANT_NAMES[variant]}"
+            lines.append((row, *score_texts(scores), shown))
+    return markdown(["row", *SCORES, f"against {VARIANT_NAMES['v_s']}"], lines)
+
+
+def paper_rows_reading(results: Path = RESULTS) -> str:
+    """Say what that table shows of each head; one Markdown line for each verdict."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for head in GROUPS:
+        for variant, _, gain in _paper_rows(head, results):
+            if gain and variant != "v_s":
+                found.setdefault((head, gain.verdict), []).append(VARIANT_NAMES[variant])
+    lines = [
+        f"- {HEAD_NAMES[head]}, against {VARIANT_NAMES['v_s']}, **{said}**: {'; '.join(names)}."
+        for (head, said), names in found.items()
+    ]
+    return "\n".join(lines) or "- Not run yet: `python -m scl side --row canet pfenet` runs them."
+
+
+def _paper_rows(head: str, results: Path) -> list[tuple[str, Scores, Difference | None]]:
+    """Read a head's rows: variant, scores, what it gains over the v_s row in shared runs."""
+    rows = {
+        row.removeprefix(f"{head}-"): read_row("pascal", row, "1", results) for row in GROUPS[head]
+    }
+    return [(v, scores, _difference(scores, rows["v_s"])) for v, scores in rows.items()]
+
+
 def side_count(results: Path = RESULTS) -> str:
     """Say how many records there are, and of how many steps the trained rows are."""
     counts, steps = [], set[int]()
     for data in ("pascal", "toyshop"):
-        found = sorted((results / "side").glob(f"{data}-*.json"))
+        keys = [(row, fold, seed) for row in ROWS for fold in range(FOLDS) for seed in SEEDS]
+        paths = [path_of(data, *key, results) for key in keys]
+        found = [path for path in paths if path.is_file()]
         records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
         steps |= {record["steps"] for record in records if "steps" in record}
-        counts.append(f"- {data}: {len(found)} of {len(ROWS) * FOLDS * 3} records")
+        counts.append(f"- {data}: {len(found)} of {len(paths)} records")
     return "\n".join([*counts, f"- steps of a trained row: {', '.join(map(str, sorted(steps)))}"])
 
 

@@ -10,8 +10,9 @@ from scl.datasets.kept import MARKS, KeptCells
 from scl.method.episode import EpisodeIndex, EpisodeSampler
 from scl.method.similarity import in_picture
 from scl.models.prototypes import Prototypes
+from scl.models.untrained import all_foreground
 from tests.helpers.drawn import Blocks
-from tests.helpers.models import Stages
+from tests.helpers.models import Stages, TinyBackbone
 
 FIT = Fit(64, "whole")
 
@@ -69,6 +70,25 @@ def test_a_mirrored_batch_holds_the_same_object(tmp_path):
         assert torch.equal(back, bank.masks[episode.query])
         own = turned.query.mid[place][:, :h, :w]
         assert torch.equal(own if straight else own.flip(-1), bank.cells(episode.query))
+
+
+def test_high_level_maps_are_made_once_and_follow_the_mask(tmp_path):
+    backbone = TinyBackbone()
+    plain = KeptCells(all_foreground(backbone), Blocks(), FIT, tmp_path)
+    before, episode = set(tmp_path.iterdir()), EpisodeSampler(Blocks(), 2).fixed(1, 3)[0]
+    bank = plain.with_high(backbone)
+    batch, wrong = bank.batch([episode]), bank.batch([episode], wrong=1)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert before < set(files) and plain.batch([episode]).query.high is None
+    again = plain.with_high(backbone).batch([episode])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
+    assert torch.equal(again.support.masked, batch.support.masked)
+    assert batch.query.masked is None and batch.query.high.shape[1] == 5
+    assert not torch.equal(wrong.support.masked[0, 0], batch.support.masked[0, 0])
+    assert torch.equal(wrong.support.masked[0, 1], batch.support.masked[0, 1])
+    item = episode.query
+    made = backbone.high(plain.cells(item)[None])[0].half().float()
+    assert torch.equal(batch.query.high[0], made)
 
 
 def test_a_query_without_the_object_has_an_empty_mask(tmp_path):

@@ -9,19 +9,25 @@ import numpy as np
 import pytest
 import torch
 
+from scl.__main__ import main
 from scl.datasets.fit import Fit
 from scl.datasets.kept import KeptCells
 from scl.method.episode import EpisodeSampler
 from scl.method.metric import count_pixels
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
 from scl.models.prototypes import Prototypes
+from scl.models.untrained import all_foreground
 from scl.study import side_tables
+from scl.study.grid import FUSIONS
 from scl.study.side_by_side import (
+    GROUPS,
+    PAPER_ROWS,
     ROWS,
     TRAINED,
     choose,
     drawn_batches,
     learn,
+    learn_paper,
     missing,
     path_of,
     read_row,
@@ -30,7 +36,7 @@ from scl.study.side_by_side import (
 )
 from scl.training.trainer import TrainConfig
 from tests.helpers.drawn import Blocks
-from tests.helpers.models import Stages
+from tests.helpers.models import Stages, TinyBackbone
 
 PLAN = TrainConfig(steps=12, batch=4, lr=1e-2)
 SMALL = {"features": 4, "width": 8}
@@ -93,6 +99,47 @@ def a_record(data: str, row: str, fold: int, seed: int, miou: float, results) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"data": data, "row": row, "fold": fold, "seed": seed, "steps": 350}
     path.write_text(json.dumps(record | {"scores": {"1": scores, "5 cross": scores}}))
+
+
+def test_the_papers_heads_learn_side_by_side_and_answer(tmp_path):
+    backbone, plan = TinyBackbone(), TrainConfig(steps=2, batch=3, lr=1e-2)
+    raw = KeptCells(all_foreground(backbone), Blocks(), Fit(64, "whole"), tmp_path, truths=True)
+    for head, bank in (("canet", raw), ("pfenet", raw.with_high(backbone))):
+        configs = {f"{head}-{v}": PAPER_ROWS[f"{head}-{v}"] for v in ("scl", "v_s")}
+        together = learn_paper(configs, drawn_batches(bank, 3, 0), plan, backbone)
+        own = f"{head}-v_s"
+        alone = learn_paper({own: configs[own]}, drawn_batches(bank, 3, 0), plan, backbone)
+        for name, value in alone[own].head.state_dict().items():
+            torch.testing.assert_close(together[own].head.state_dict()[name], value)
+        episodes = EpisodeSampler(bank.dataset, 2).fixed(3, 1)
+        found = score(together, bank, episodes, FUSIONS, wrong=1)
+        assert len(found) == 6 and all(np.isfinite(r.miou) for r in found.values())
+
+
+def test_the_papers_heads_are_run_when_asked_for(tmp_path, capsys):
+    assert not set(PAPER_ROWS) & set(ROWS)
+    assert [len(GROUPS[head]) for head in ("canet", "pfenet")] == [9, 3]
+    for row in GROUPS["canet"]:
+        a_record("pascal", row, 0, 0, 0.5, tmp_path)
+    line = ["side", "--list", "--fold", "0", "--results", str(tmp_path), "--row"]
+    assert main([*line, "canet"]) == 0 and capsys.readouterr().out == ""
+    assert main([*line, "canet", "pfenet"]) == 0
+    assert capsys.readouterr().out.endswith("--fold 0 --seed 0 --row canet pfenet\n")
+    main([*line, "nets"])
+    assert "pfenet" in capsys.readouterr().err
+
+
+def test_the_table_of_the_papers_rows_says_what_is_not_run(tmp_path):
+    assert "Not run yet" in side_tables.paper_rows_reading(tmp_path)
+    assert side_tables.paper_rows_table(tmp_path).count("not run yet") == len(PAPER_ROWS)
+    for fold in range(4):
+        for seed in range(3):
+            a_record("pascal", "canet-v_s", fold, seed, 0.4, tmp_path)
+            a_record("pascal", "canet-scl", fold, seed, 0.45 + 0.001 * seed, tmp_path)
+    assert "+5.1" in side_tables.paper_rows_table(tmp_path)
+    (line,) = side_tables.paper_rows_reading(tmp_path).splitlines()
+    assert "higher" in line and line.startswith("- CANet")
+    assert "pascal: 0 of" in side_tables.side_count(tmp_path)
 
 
 def test_what_is_missing_is_listed_and_the_rest_read(tmp_path):
