@@ -77,12 +77,10 @@ SIDES = {"pascal": 256, "toyshop": 128}  # toys are composed at this size: more 
 class SideBudget:
     """How much is trained and tested in a run.
 
-    plan: of every trained row; paper_lr: of the paper's heads instead; side: pixels of a picture's
-    longer side (None: see SIDES).
+    plan: of every trained row; side: pixels of a picture's longer side (None: see SIDES).
     """
 
     plan: TrainConfig = TrainConfig(steps=350, batch=16, lr=3e-3)
-    paper_lr: float = 1e-2
     one_shot: int = 1000
     five_shot: int = 200
     chosen_on: int = 200  # episodes of base classes that choose a threshold
@@ -266,11 +264,9 @@ def run(
     for kind, head in (("raw", "canet"), ("high", "pfenet")):
         heads = {name: config for name, config in GROUPS[head].items() if name in left}
         if heads:
-            own = replace(plan, lr=budget.paper_lr)
             batches = drawn_batches(world.banks["train", kind], plan.batch, seed)
-            methods.setdefault(kind, {}).update(learn_paper(heads, batches, own, world.plain))
-        for name, config in heads.items():
-            notes[name] = {"steps": plan.steps, "lr": budget.paper_lr, "config": asdict(config)}
+            methods.setdefault(kind, {}).update(learn_paper(heads, batches, plan, world.plain))
+        notes |= {name: {"steps": plan.steps, "config": asdict(c)} for name, c in heads.items()}
     done = []
     for row, scores in scored(methods, world, budget, seed).items():
         what = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
