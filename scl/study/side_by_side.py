@@ -266,7 +266,8 @@ def run(
         if heads:
             batches = drawn_batches(world.banks["train", kind], plan.batch, seed)
             methods.setdefault(kind, {}).update(learn_paper(heads, batches, plan, world.plain))
-        notes |= {name: {"steps": plan.steps, "config": asdict(c)} for name, c in heads.items()}
+        taught = {"steps": plan.steps, "lr": plan.lr}
+        notes |= {name: {**taught, "config": asdict(c)} for name, c in heads.items()}
     done = []
     for row, scores in scored(methods, world, budget, seed).items():
         what = {"data": data, "row": row, "fold": fold, "seed": seed, **notes[row]}
