@@ -88,6 +88,7 @@ def _side_options(side: argparse.ArgumentParser) -> None:
     add("--seed", type=int, nargs="+", default=[0])
     add("--row", nargs="+", help="default: all but the paper's heads: --row canet pfenet")
     add("--list", action="store_true", help="print the command of each missing run, run nothing")
+    add("--plateau", action="store_true", help="try numbers of steps on held-out base classes")
     add("--kept", type=Path, help=KEPT)
     add("--results", type=Path, help="default: the results folder of the course")
 

@@ -66,6 +66,13 @@ def side(options: argparse.Namespace) -> None:
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise ValueError(f"--row {unknown[0]}: expected one of {', '.join(known)}")
+    if options.plateau:
+        from scl.study.side_plateau import climb
+
+        for fold in options.fold:
+            kept = options.kept or kept_folder()
+            print(climb(options.data, fold, rows.SideBudget(), options.root, kept, results))
+        return
     for seed in options.seed:
         for fold in options.fold:
             asked = options.data, fold, seed

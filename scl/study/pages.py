@@ -28,6 +28,7 @@ from scl.study.paper_tables import (
 from scl.study.published import ABLATIONS, TABLES, references
 from scl.study.scores import stored
 from scl.study.settings import settings_table
+from scl.study.side_plateau import plateau_table
 from scl.study.side_tables import (
     absent_table,
     effect_table,
@@ -92,6 +93,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "general": partial(general_table, results),
         "general absent": partial(absent_table, results),
         "general small": partial(small_table, results),
+        "side plateau": partial(plateau_table, "pascal", results),
         "side count": partial(side_count, results),
         "rules": rules_table,
         "settings": settings_table,

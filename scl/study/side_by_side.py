@@ -175,9 +175,18 @@ def with_cells(model: SimilaritySCL, batch: Episodes) -> Maps:
     return query._replace(high=model.compare(support, masks, query))
 
 
-def drawn_batches(bank: KeptCells, size: int, seed: int, absent: float = 0.0) -> Iterator[Episodes]:
-    """Draw batches without end; absent: the share of episodes whose query does not show it."""
-    sampler, generator = EpisodeSampler(bank.dataset, 1), np.random.default_rng((seed, 1))
+def drawn_batches(
+    bank: KeptCells,
+    size: int,
+    seed: int,
+    absent: float = 0.0,
+    classes: Sequence[int] | None = None,
+) -> Iterator[Episodes]:
+    """Draw batches without end, of all classes or of some.
+
+    absent: the share of episodes whose query does not show the object.
+    """
+    sampler, generator = EpisodeSampler(bank.dataset, 1, classes), np.random.default_rng((seed, 1))
     while True:
         episodes = [sampler.draw(generator) for _ in range(size)]
         gone = generator.random(size) < absent
