@@ -223,7 +223,8 @@ def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             if WIDGET in output.data:
                 stills = {k: v for k, v in output.data.items() if k.startswith("image/")}
                 output.data = NotebookNode({**stills, "text/plain": WIDGET_NOTE})
-            if "alt" in output.get("metadata", {}).get("image/jpeg", {}):
+            told = output.get("metadata", {})
+            if any("alt" in told.get(kind, {}) for kind in ("image/jpeg", "image/png")):
                 output.data.pop("text/html", None)  # the same picture once more: see draw.show
             forget_timing(output.metadata)
         new.append(output)

@@ -70,7 +70,15 @@ def conclude(
     """Say a difference and the sentence that its interval allows."""
     value, low, high = gap
     said = {"higher": higher, "lower": lower}.get(verdict(low, high), unclear)
-    return f"{name} {value:+.1f} [{low:+.1f}, {high:+.1f}]\nverdict: {said}"
+    # Its sign tells what "0.0" hides; the verdict takes the end for zero.
+    beside = [end for end in (low, high) if end and round(end, 1) == 0]
+    note = f" ({beside[0]:+.2f} counts as zero)" if beside and low * high > 0 else ""
+    return f"{name} {value:+.1f} [{_end(low)}, {_end(high)}]{note}\nverdict: {said}"
+
+
+def _end(value: float) -> str:
+    """Print an interval's end with one digit, or two where one would show only zeros."""
+    return f"{value:+.1f}" if round(value, 1) else f"{value:+.2f}"
 
 
 def table_of(results: Mapping[str, Result]) -> dict[str, Bar]:

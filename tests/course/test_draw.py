@@ -1,10 +1,15 @@
 """Drawing functions return figures; widgets only change a picture."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from scl.course import draw
 from scl.course.explorers.found_lost import found_lost_slider
+from scl.course.site.cells import figure_html
 from scl.evaluation import overlay
 
 
@@ -95,12 +100,21 @@ def test_the_words_of_a_figure_reach_a_page(monkeypatch):
     monkeypatch.setattr(
         display, "display", lambda data, raw, metadata: made.append((data, metadata))
     )
-    draw.show(draw.grid_of_numbers({"a": np.eye(2), "b": np.eye(2)}), 'a "unit" matrix, 1 < 2')
-    ((data, metadata),) = made
-    assert 'alt="a &quot;unit&quot; matrix, 1 &lt; 2"' in data["text/html"]
-    (stored,) = normalised_outputs([v4.new_output("display_data", data, metadata=metadata)])
-    assert set(stored.data) == {"image/jpeg", "text/plain"}
-    assert stored.metadata == {"image/jpeg": {"alt": 'a "unit" matrix, 1 < 2'}}
+    figures = {
+        "image/png": draw.grid_of_numbers({"a": np.eye(2), "b": np.eye(2)}),
+        "image/jpeg": draw.panels([scene()[0]], ["a photograph"], side=4.4),
+    }
+    for kind, figure in figures.items():
+        draw.show(figure, 'a "unit" matrix, 1 < 2')
+        data, metadata = made.pop()
+        assert 'alt="a &quot;unit&quot; matrix, 1 &lt; 2" width="440"' in data["text/html"]
+        output = v4.new_output("display_data", data, metadata=metadata)
+        (stored,) = normalised_outputs([output])
+        assert set(stored.data) == {kind, "text/plain"}
+        assert stored.metadata == {kind: {"alt": 'a "unit" matrix, 1 < 2', "width": 440}}
+        pixels = Image.open(io.BytesIO(base64.b64decode(stored.data[kind])))
+        assert pixels.width == (880 if kind == "image/png" else 440), "charts are twice as fine"
+        assert 'width="440"' in figure_html(stored)
 
 
 def test_crosses_reach_over_their_intervals():

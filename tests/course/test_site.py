@@ -78,7 +78,8 @@ def test_every_picture_has_words_and_every_formula_is_set(soups):
 def test_a_chapter_is_whole_with_its_solutions_folded(site):
     path = TWO[1]
     book, soup = read(path), soup_of(site / "notebooks" / f"{path.stem}.html")
-    figures = [o for cell in book.cells for o in cell.get("outputs", []) if "image/jpeg" in str(o)]
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    figures = [o for o in outputs if {"image/jpeg", "image/png"} & set(o.get("data", {}))]
     assert len(soup.main.find_all("img")) == len(figures)
     solutions = tagged_cells(book, "solution")
     folded = [d for d in soup.find_all("details") if d.summary.text == "Solution"]

@@ -43,9 +43,13 @@ def test_a_conclusion_is_the_sentence_that_the_interval_allows():
     gaps = ((1, 0.2, 2), (-1, -2, -0.2), (1, -0.2, 2))
     said = [conclude("a", gap, "more", "less").splitlines()[1] for gap in gaps]
     assert said == ["verdict: more", "verdict: less", "verdict: no difference shown"]
-    # What is printed as +0.0 does not exclude zero.
+    # An end that rounds to 0.0 does not exclude zero; it is printed with its second digit.
     shown = conclude("a", (1, 0.04, 2), "more", "less", "unclear")
-    assert shown == "a +1.0 [+0.0, +2.0]\nverdict: unclear"
+    assert shown == "a +1.0 [+0.04, +2.0] (+0.04 counts as zero)\nverdict: unclear"
+    below = conclude("a", (-1, -2, -0.04), "more", "less", "unclear")
+    assert below == "a -1.0 [-2.0, -0.04] (-0.04 counts as zero)\nverdict: unclear"
+    over = conclude("a", (1, -0.04, 2), "more", "less", "unclear")
+    assert over == "a +1.0 [-0.04, +2.0]\nverdict: unclear"
 
 
 def test_means_and_gaps_hold_their_value():

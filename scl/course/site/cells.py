@@ -66,8 +66,9 @@ def figure_html(output: NotebookNode) -> str:
             body = output.data[kind]
             if kind == "image/svg+xml":
                 body = base64.b64encode(body.encode()).decode()
-            alt = output.metadata.get(kind, {}).get("alt", "")
-            return picture(f"data:{kind};base64,{body.strip()}", alt)
+            told = output.metadata.get(kind, {})
+            address = f"data:{kind};base64,{body.strip()}"
+            return picture(address, told.get("alt", ""), told.get("width"))
     return ""
 
 

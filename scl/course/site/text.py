@@ -122,6 +122,7 @@ def mathml(formula: str, display: str) -> str:
     return made.replace("&#x0005E;", "&#x002C6;")
 
 
-def picture(address: str, alt: str) -> str:
-    """Set a picture with the words that stand for it."""
-    return f'<img src="{address}" alt="{html.escape(alt)}">'
+def picture(address: str, alt: str, width: int | None = None) -> str:
+    """Set a picture with the words that stand for it, and a width other than its pixels'."""
+    wide = f' width="{int(width)}"' if width else ""
+    return f'<img src="{address}" alt="{html.escape(alt)}"{wide}>'
