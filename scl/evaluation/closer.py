@@ -18,22 +18,22 @@ from scl.method.contracts import Method
 from scl.method.similarity import SimilaritySCL
 
 Place = tuple[slice, slice]  # rows and columns
-Look = Callable[[np.ndarray], tuple[np.ndarray, float]]  # an image to its scores and presence
+Look = Callable[[np.ndarray], tuple[np.ndarray, float]]  # an image to its scores and likeness
 
 MOST = 3  # places that are looked at again
 ROOM, LEAST = 2, 4  # a cut-out has twice the place's longer side, and a fourth of the picture's
-LIKE = 0.85  # of the presence of the likest place: one of less is not the object
+LIKE = 0.85  # of the likeness of the likest place: one of less is not the object
 SMALL = 0.06  # of a picture: a support's object that covers less is cut out
 ENOUGH = 0.12  # of a picture: where the first look finds more, it was seen well enough
 
 
 def look_closer(
-    scores: np.ndarray, presence: float, look: Look, image: np.ndarray, side: int
+    scores: np.ndarray, likeness: float, look: Look, image: np.ndarray, side: int
 ) -> np.ndarray:
     """Correct the scores [H, W] of an image by looks at places in it; above 0 is the object.
 
-    presence: of the object in the whole image; where no place shows more of it, the scores stay.
-    look: scores what is cut out, at its own size, and tells its presence; side: pixels that the
+    likeness: of the whole image to the object; where no place is more like it, the scores stay.
+    look: scores what is cut out, at its own size, and tells its likeness; side: pixels that the
     network sees. Pictures of less than twice as many were seen well enough.
     """
     if (scores > 0).mean() > ENOUGH:
@@ -46,7 +46,7 @@ def look_closer(
             closely, there = look(image[window])
             seen.append((there, window, closely))
     likest = max((there for there, *_ in seen), default=0.0)
-    for there, window, closely in sorted(seen, key=lambda s: s[0]) if likest > presence else []:
+    for there, window, closely in sorted(seen, key=lambda s: s[0]) if likest > likeness else []:
         scores[window] = closely if there >= LIKE * likest else -np.abs(scores[window])
     return scores
 

@@ -131,12 +131,17 @@ def find_object(
     (scl.evaluation.trust). least: the presence below which it is said not to be there.
     """
 
-    def look(some: np.ndarray) -> tuple[np.ndarray, float]:
-        return find_scores(model, support, some, config)
+    presences = list[float]()
 
-    scores, there = look(image)
-    if isinstance(support, SimilaritySupport):  # whose presence tells one place from another
-        scores = look_closer(scores, there, look, image, config.fit.side)
+    def look(some: np.ndarray) -> tuple[np.ndarray, float]:
+        scores, there, likeness = find_scores(model, support, some, config)
+        presences.append(there)
+        return scores, likeness
+
+    scores, likeness = look(image)
+    if isinstance(support, SimilaritySupport):  # whose likeness tells one place from another
+        scores = look_closer(scores, likeness, look, image, config.fit.side)
+    there = max(presences)  # a small thing may be told for the first time when it is seen closely
     return (scores > 0) & (there >= least), chances(scores), there
 
 

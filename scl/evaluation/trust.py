@@ -23,10 +23,11 @@ SUREST = 0.01  # the share of a picture's pixels whose chances tell whether the 
 @torch.inference_mode()
 def find_scores(
     model: Method, support: Support, image: np.ndarray, config: ProtocolConfig
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, float]:
     """Score an image [H, W, 3] uint8: [H, W], by how much the object is likelier than the rest.
 
-    Returns also the presence of the object.
+    Returns also the object's presence, and its likeness, by which places are compared; they are the
+    same but where presence was learned.
     """
     device = device_of(model)
     query = config.fit.to_network(image)[0][None]
@@ -36,8 +37,9 @@ def find_scores(
     # One map, not two: of a large picture they are most of the memory.
     scores = config.fit.logits_back(there - rest, image.shape[:2])[0].cpu().numpy()
     if isinstance(found, SimilaritySegmentation):
-        return scores, float(found.presence)
-    return scores, surest(chances(scores))
+        return scores, float(found.presence), float(found.likeness)
+    there = surest(chances(scores))
+    return scores, there, there
 
 
 def chances(scores: np.ndarray) -> np.ndarray:

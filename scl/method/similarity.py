@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from scl.method.contracts import Backbone, Method
 from scl.method.fusion import confidence, pair_iou
 from scl.method.losses import likelier, resize_logits
+from scl.method.presence import OF_LOGITS, PresenceHead, found_of, logit_signals, stage_cosines
 from scl.method.records import Fusion, Images, Maps, Masks, Segmentation, Support
 from scl.method.vectors import IGNORE, split_regions
 
@@ -55,7 +56,8 @@ class SimilarityConfig:
     or a control: its inside and its edge, or two clusters of its cells. self_guide: have the first
     head, whose map of the query the second sees ("found-lost" needs it). features: how many
     channels of reduced features join the maps. width: channels inside of the second and third head.
-    dropout: of whole channels of the features. refine: have the third head.
+    dropout: of whole channels of the features. refine: have the third head. presence: have learned
+    whether the object is there (presence.py); older records have not.
     """
 
     split: Split = "found-lost"
@@ -64,6 +66,7 @@ class SimilarityConfig:
     width: int = 24
     dropout: float = 0.3
     refine: bool = True
+    presence: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in get_args(Split):
@@ -272,14 +275,16 @@ class SimilaritySupport(Support):
 
 @dataclass(frozen=True)
 class SimilaritySegmentation(Segmentation):
-    """What `segment` returns, and `presence`, [B] in 0..1: is the object there at all?
+    """What `segment` returns, and more of each query [B]: is the object there at all?
 
-    It is the mean of two cosines at the deepest stage: the highest of any cell to a single cell of
-    the object, and that of the average of what was found to v_s. How sure a prediction is of its
-    best cells tells less: something is always the likeliest.
+    likeness: the mean, 0..1, of two cosines at the deepest stage: the highest of any cell to a
+    single cell of the object, and that of the average of what was found to v_s. signals: [B, n],
+    what tells more of it (see `signals`); presence: 0..1, what was learned of these, or likeness.
     """
 
     presence: Tensor = torch.empty(0)
+    likeness: Tensor = torch.empty(0)
+    signals: Tensor = torch.empty(0)
 
 
 class SimilaritySCL(Method):
@@ -300,6 +305,8 @@ class SimilaritySCL(Method):
             norm, narrow = nn.BatchNorm2d(seen, affine=False), nn.Conv2d(seen, config.features, 1)
             self.head["reduce"] = nn.Sequential(norm, narrow, nn.ReLU())
         self.dropout = nn.Dropout2d(config.dropout)
+        if config.presence:
+            self.head["presence"] = PresenceHead(3 * stages + OF_LOGITS)
 
     @torch.no_grad()
     def encode(self, images: Tensor, masks: Tensor | None = None, high: bool = True) -> Maps:
@@ -454,28 +461,32 @@ class SimilaritySCL(Method):
             sets = [(guide, known) for guide, known in self._each(support, count)]
         else:
             sets = [self._pooled(support, count, weighted=fusion == "cross")]
-        found, there = list[Tensor](), list[Tensor]()
+        found, told = list[Tensor](), list[Tensor]()
         for guide, known in sets:
             compared = maps.high if len(support.known) == 1 else None
             if compared is None:
                 compared = cell_maps(maps.mid, known, self.widths)
             found.append(self.looks(maps.mid, compared, guide)[-1])
-            there.append(self.presence(maps.mid, compared, guide, found[-1]))
+            told.append(self.signals(maps.mid, compared, guide, found[-1]))
         logits = torch.stack([two_sided(z) for z in found], dim=1)  # [B, K or 1, 2, h, w]
         logits = resize_logits(logits, size, "centres")
-        presence = torch.stack(there).mean(dim=0)
-        return SimilaritySegmentation(scores, mutual, logits, logits.mean(dim=1), presence)
+        signals, stages = torch.stack(told).mean(dim=0), len(self.widths)
+        likeness = signals[:, [stages - 1, 3 * stages - 1]].mean(dim=1).clamp(0, 1)
+        presence = self.head["presence"](signals) if "presence" in self.head else likeness
+        more = presence, likeness, signals
+        return SimilaritySegmentation(scores, mutual, logits, logits.mean(dim=1), *more)
 
-    def presence(self, cells: Tensor, compared: Tensor, guide: Guide, logits: Tensor) -> Tensor:
-        """Tell how like the object is to what is like it most, [N]; see SimilaritySegmentation."""
-        nearest = compared[:, -3].flatten(1).amax(dim=1)
-        chance = logits.sigmoid() * in_picture(cells).squeeze(1)
-        sure = chance * (chance > 0.5)
-        sure = torch.where(sure.sum(dim=(1, 2), keepdim=True) > 0, sure, chance)
-        deepest = self.widths[-1]
-        average = averages(cells[:, -deepest:], (sure,))[:, 0]
-        alike = F.cosine_similarity(average, guide.vectors[:, 0, -deepest:], dim=1)
-        return ((nearest + alike) / 2).clamp(0, 1)
+    def signals(self, cells: Tensor, compared: Tensor, guide: Guide, logits: Tensor) -> Tensor:
+        """Tell by numbers [N, 3 S + 7] how like the object is what was found in N queries.
+
+        For each stage: cosines of the average of what was found to v_s, and to the background's
+        average, and the highest of any cell to a cell of the object; then logit_signals.
+        """
+        there = in_picture(cells).squeeze(1)
+        average = averages(cells, (found_of(logits.sigmoid() * there),))[:, 0]
+        alike = [stage_cosines(average, guide.vectors[:, i], self.widths) for i in (0, 1)]
+        nearest = compared[:, ::3].flatten(2).amax(dim=2)
+        return torch.cat([*alike, nearest, logit_signals(logits, there)], dim=1)
 
     def _each(self, support: SimilaritySupport, count: int) -> list[tuple[Guide, Cells]]:
         """Give what each support alone tells about `count` queries."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -20,6 +22,7 @@ from scl.datasets.toyshop import ToyshopSet
 from scl.files import versions, write_json
 from scl.method.episode import Dataset, EpisodeIndex, Episodes, EpisodeSampler
 from scl.method.metric import count_pixels, mean_iou
+from scl.method.presence import PresenceHead, limit_that_empties, separation
 from scl.method.records import Maps
 from scl.method.similarity import SimilarityConfig, SimilaritySCL, SimilaritySegmentation
 from scl.method.vectors import IGNORE
@@ -38,7 +41,9 @@ SIDE = 256  # pixels a side of the pictures that are learned from
 USED = 320  # and of those in use: better on ETH-80's scenes, which chose it
 CONFIG = SimilarityConfig()
 PLAN = TrainConfig(steps=600, batch=16, lr=3e-3)
-LEAST = 0.12  # presence below which a mask is left empty: costs a point of mIoU at most
+ASIDE = TrainConfig(steps=500, batch=16, lr=3e-3)  # of the heads that presence is learned with
+SHOWN = 900  # episodes a fold that it is learned from, and as many that do not show the object
+EMPTIED = 0.8  # of the latter: so many masks are left empty by the limit
 ALONE: PascalProtocol = "val-only"
 TOYS, ABSENT = 6, 0.12  # of the episodes of a batch: how many of toys, and whose query shows none
 
@@ -102,24 +107,67 @@ def make(
     they can test what the recipe is worth.
     """
     torch.set_num_threads(1)
-    backbone, fit = EfficientNetLite0(kept=ALL_STAGES), Fit(SIDE, "whole")
+    started, backbone = time.process_time(), EfficientNetLite0(kept=ALL_STAGES)
     chosen = EveryClass(root) if fold is None else Pascal5i(root, fold, "train", 1, protocol=ALONE)
-    toys = ToyshopSet(Atlas.load(), range(len(CLASSES)), 40, seed=11)
+    heads = trained(chosen, backbone, kept, plan).head.state_dict()
+    # Two folds aside, always: so that a fold's presence, too, is learned without its classes.
+    other = 1 if fold is None else (fold + 1) % 4
+    aside, seen = {(other - 1) % 4, other}, (other,) if fold is not None else (other - 1, other)
+    judges = trained(EveryClass(root, aside), backbone, kept, replace(ASIDE, seed=plan.seed))
+    presence, least = learned_presence(judges, [novel_of(root, f) for f in seen], kept)
+    model = with_presence(heads, presence, backbone)
+    seconds = round(time.process_time() - started)
+    sha = save_weights(model.head, folder / "weights.safetensors")
+    record = {"config": asdict(model.config), "plan": asdict(plan), "side": USED, "resize": "whole"}
+    record |= {"fusion": "cross", "least_presence": least, "without_fold": fold}
+    record |= {"cpu_seconds": seconds, "versions": versions(), "sha256": sha}
+    write_json(folder / "record.json", record)
+    return folder
+
+
+def trained(
+    chosen: Dataset, backbone: EfficientNetLite0, kept: Path, plan: TrainConfig
+) -> SimilaritySCL:
+    """Train heads on photographs and on toys, plain and wild; rounded as they will be kept."""
+    fit, toys = Fit(SIDE, "whole"), ToyshopSet(Atlas.load(), range(len(CLASSES)), 40, seed=11)
     shares: dict[Dataset, int] = {chosen: plan.batch - TOYS, toys: TOYS // 2, Wild(toys): TOYS // 2}
     sources = [
         drawn_batches(KeptCells(Prototypes(backbone, "cosine"), data, fit, kept), n, seed, ABSENT)
         for seed, (data, n) in enumerate(shares.items(), plan.seed)
     ]
-    started = time.process_time()
     batches = map(joined, zip(*sources, strict=True))
     model = learn({"general": CONFIG}, batches, plan, backbone)["general"]
-    seconds = round(time.process_time() - started)
-    sha = save_weights(model.head, folder / "weights.safetensors")
-    record = {"config": asdict(CONFIG), "plan": asdict(plan), "side": USED, "resize": "whole"}
-    record |= {"fusion": "cross", "least_presence": LEAST, "without_fold": fold}
-    record |= {"cpu_seconds": seconds, "versions": versions(), "sha256": sha}
-    write_json(folder / "record.json", record)
-    return folder
+    model.head.half().float()
+    return model
+
+
+def learned_presence(
+    model: SimilaritySCL, datasets: Sequence[Dataset], kept: Path
+) -> tuple[PresenceHead, float]:
+    """Learn presence from classes that a model's heads have not met, and the limit to empty at."""
+    shown, free = list[Look](), list[Look]()
+    for dataset in datasets:
+        bank = KeptCells(model, dataset, Fit(USED, "whole"), kept, truths=True)
+        some, others = looks(model, bank, EpisodeSampler(dataset, 1).fixed(SHOWN, 7), seed=7)
+        shown, free = shown + some, free + others
+    signals = torch.stack([look.signals for look in shown + free])
+    overlaps = torch.tensor([look.counts[0] / max(look.counts[1], 1) for look in shown + free])
+    head = PresenceHead(signals.shape[1])
+    head.learn(signals, overlaps, torch.arange(len(signals)) < len(shown))
+    with torch.no_grad():
+        there = head(signals)[len(shown) :].tolist()
+    left = [p if look.found else 0.0 for p, look in zip(there, free, strict=True)]
+    return head.requires_grad_(False), limit_that_empties(left, EMPTIED)
+
+
+def with_presence(
+    heads: dict, presence: PresenceHead, backbone: EfficientNetLite0
+) -> SimilaritySCL:
+    """Put trained heads and what was learned of presence together."""
+    model = SimilaritySCL(backbone, replace(CONFIG, presence=True))
+    own = {f"presence.{name}": value for name, value in presence.state_dict().items()}
+    model.head.load_state_dict({**heads, **own})
+    return model.eval()
 
 
 def novel_of(root: str, fold: int) -> Dataset:
@@ -138,7 +186,8 @@ def judge(
     """Score a model on photographs of classes: one shot, five shots, and queries without them.
 
     "absent" gives, for each least presence, the share of empty masks among queries that do not
-    show the object, and the one-shot mIoU when masks of less presence are emptied.
+    show the object, and the one-shot mIoU when masks of less presence are emptied; "roc area", how
+    well presence tells these queries from the others.
     """
     bank = KeptCells(model, dataset, Fit(USED, "whole"), kept, truths=True)
     one = EpisodeSampler(dataset, 1).fixed(count, seed)
@@ -147,50 +196,74 @@ def judge(
     for setting, wrong in ((f"{shots}", 0), (f"{shots}-wrong", 1)):
         for (_, fusion), result in score({"m": model}, bank, several, FUSIONS, wrong).items():
             found[f"{setting} {fusion}"] = summary(result)
+    shown, free = looks(model, bank, one, seed)
+    found["absent"] = _thresholds(shown, free, np.array([e.label for e in one]))
+    area = separation([look.presence for look in shown], [look.presence for look in free])
+    return found | {"roc area": round(area, 4)}
+
+
+class Look(NamedTuple):
+    """What was found of an object in one query.
+
+    signals: [n]; found: anything at all; counts, empty: count_pixels of the mask and of none.
+    """
+
+    presence: float
+    signals: Tensor
+    found: bool
+    counts: list[int]
+    empty: list[int]
+
+
+@torch.inference_mode()
+def looks(
+    model: SimilaritySCL, bank: KeptCells, episodes: Sequence[EpisodeIndex], seed: int
+) -> tuple[list[Look], list[Look]]:
+    """Look at the queries of episodes, and at as many that do not show the object."""
     generator = np.random.default_rng((seed, 2))
-    free = [bank.without(episode, generator) for episode in one]
-    found["absent"] = _thresholds(model, bank, one, free)
-    return found
+    free = [bank.without(episode, generator) for episode in episodes]
+    seen = list[Look]()
+    for episode in (*episodes, *free):
+        batch, truth = bank.batch([episode]), torch.from_numpy(bank.truth(episode))[None]
+        support = model.condition(batch.support, batch.support_masks)
+        done = model.segment(support, expect(Maps, batch.query), "cross", truth.shape[1:])
+        told, none = expect(SimilaritySegmentation, done), torch.zeros_like(done.mask)
+        counts, empty = (count_pixels(m, truth)[0].tolist() for m in (done.mask, none))
+        there = float(told.presence)
+        seen.append(Look(there, told.signals[0].clone(), bool(done.mask.any()), counts, empty))
+    return seen[: len(episodes)], seen[len(episodes) :]
 
 
-def _thresholds(
-    model: SimilaritySCL,
-    bank: KeptCells,
-    shown: Sequence[EpisodeIndex],
-    free: Sequence[EpisodeIndex],
-) -> dict:
-    """Try least presences on episodes that show the object, and on as many that do not."""
-    rows: dict[str, list] = {"shown": [], "free": []}
-    for name, episodes in (("shown", shown), ("free", free)):
-        for episode in episodes:
-            batch, truth = bank.batch([episode]), torch.from_numpy(bank.truth(episode))[None]
-            support = model.condition(batch.support, batch.support_masks)
-            done = model.segment(support, expect(Maps, batch.query), "cross", truth.shape[1:])
-            there = float(expect(SimilaritySegmentation, done).presence)
-            counts = count_pixels(done.mask, truth)[0].tolist()
-            empty = count_pixels(torch.zeros_like(done.mask), truth)[0].tolist()
-            rows[name].append((there, bool(done.mask.any()), counts, empty))
-    labels, tried = np.array([e.label for e in shown]), {}
-    for least in (0.0, *np.linspace(0.04, 0.4, 19).round(2)):
-        kept = [row[2] if row[0] >= least else row[3] for row in rows["shown"]]
-        gone = np.mean([row[0] < least or not row[1] for row in rows["free"]])
-        missed = np.mean([row[0] < least or not row[1] for row in rows["shown"]])
+def _thresholds(shown: Sequence[Look], free: Sequence[Look], labels: np.ndarray) -> dict:
+    """Try least presences on queries that show the object, and on those that do not."""
+    tried = {}
+    for least in np.linspace(0, 0.95, 20).round(2):
+        kept = [look.counts if look.presence >= least else look.empty for look in shown]
+        gone, missed = (
+            float(np.mean([look.presence < least or not look.found for look in some]))
+            for some in (free, shown)
+        )
         miou = mean_iou(np.array(kept), labels)
         tried[f"{least:.2f}"] = {
-            "empty": round(float(gone), 4),
-            "missed": round(float(missed), 4),
+            "empty": round(gone, 4),
+            "missed": round(missed, 4),
             "miou": round(miou, 5),
         }
     return tried
 
 
 class EveryClass:
-    """All twenty classes of VOC's validation photographs, as one data set."""
+    """All twenty classes of VOC's validation photographs, as one data set.
 
-    def __init__(self, root: str):
+    without: folds whose classes are left out, and every photograph that shows one of them.
+    """
+
+    def __init__(self, root: str, without: Collection[int] = ()):
         parts = [Pascal5i(root, fold, "novel", protocol=ALONE) for fold in range(4)]
         self.classes = parts[0].classes
-        self._items = [(part, i) for part in parts for i in range(len(part))]
+        banned = {s for f in without for i in range(len(parts[f])) for s in parts[f].sources(i)}
+        every = [(part, i) for part in parts for i in range(len(part))]
+        self._items = [(part, i) for part, i in every if not part.sources(i) & banned]
         self.labels = [part.labels[i] for part, i in self._items]
 
     def sources(self, index: int) -> frozenset:
