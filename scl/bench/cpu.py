@@ -23,10 +23,12 @@ from scl.bench.plain import plain_episode, plainly
 from scl.evaluation.protocol import ready
 from scl.files import versions, write_json
 from scl.method.contracts import Method
+from scl.method.episode import Episodes
 from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED
 from scl.method.scl import SCL
 from scl.models.build import build_model, full_size
 from scl.models.general import load_general
+from scl.training.trainer import EpisodeLosses
 
 Reading = Literal["package", "plain"]
 FOREGROUND = 0.24  # of a support, in the middle of what PASCAL's objects cover
@@ -159,6 +161,32 @@ def growth(d: int, shots: tuple[int, ...]) -> list[dict[str, float]]:
     return rows
 
 
+def step_of(model: SCL, side: int, batch: int) -> Callable[[], None]:
+    """Give one step of training, forward and backward, on made-up one-shot episodes."""
+    episodes = [episode(Case("pfenet", "released", 1, (side, side))) for _ in range(batch)]
+    supports, masks, queries = (torch.cat(parts) for parts in zip(*episodes, strict=True))
+    given = Episodes(supports, masks, queries, masks[:, 0], torch.zeros(batch))
+    losses = EpisodeLosses(model.train())
+
+    def step() -> None:
+        model.zero_grad()
+        losses(given)["total"].backward()
+
+    return step
+
+
+def training(d: int, side: int, batch: int, repeats: int) -> dict[str, object]:
+    """Measure a step of training of SCL (PFENet) on one thread; the readings take turns."""
+    torch.set_num_threads(1)
+    model = model_of(Case("pfenet", "released", 1), d)
+    assert isinstance(model, SCL)
+    works = {"plain": step_of(plainly(model), side, batch), "package": step_of(model, side, batch)}
+    counted = {name: round(gflop(work)) for name, work in works.items()}
+    taken = [{name: seconds(work) for name, work in works.items()} for _ in range(repeats)]
+    middle = {name: round(statistics.median(t[name] for t in taken), 2) for name in works}
+    return {"batch": batch, "side": side, "gflop": counted, "cpu_seconds_1": middle}
+
+
 def measure_all(out: Path, repeats: int, rehearse: bool = False) -> Path:
     """Measure every case and the growth with K, and write out/cpu.json."""
     d, side = (8, 49) if rehearse else (256, None)
@@ -168,6 +196,7 @@ def measure_all(out: Path, repeats: int, rehearse: bool = False) -> Path:
         rows.append(measure(small, repeats, d))
         print(rows[-1], flush=True)
     record = {"foreground": FOREGROUND, "repeats": repeats, "cases": rows}
+    record["training"] = training(d, side or 473, 1 if rehearse else 4, repeats)
     record |= {"growth_side": GROWTH[0], "growth": growth(d, SHOTS[:2] if rehearse else SHOTS)}
     path = out / f"cpu{'-rehearsal' if rehearse else ''}.json"
     write_json(path, {**record, "versions": versions()})

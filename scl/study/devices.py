@@ -119,5 +119,21 @@ def growth_table(path: Path = RESULTS / "cpu.json") -> str:
     return markdown(["supports", "reading them, CPU-s", "a query under them, CPU-s"], lines)
 
 
+def step_line(path: Path = RESULTS / "cpu.json") -> str:
+    """Say what a step of training costs a processor, beside the plain reading of it."""
+    step = (_of_cpu(path) or {}).get("training")
+    if step is None:
+        return "No step of training has been measured yet."
+    (work, plain), (took, wait) = (
+        [step[name][reading] for reading in ("package", "plain")]
+        for name in ("gflop", "cpu_seconds_1")
+    )
+    return (
+        f"A step of training of SCL (PFENet), {step['batch']} episodes at {step['side']} px, takes "
+        f"{work} GFLOP where the plain reading does {plain}, and {took:.1f} CPU-seconds on one "
+        f"thread, {took / wait:.2f} of the plain reading's."
+    )
+
+
 def _of_cpu(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

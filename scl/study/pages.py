@@ -17,7 +17,14 @@ from scl.study.chapters import (
     colab_cell,
     syllabus_table,
 )
-from scl.study.devices import agreement_table, cpu_table, gpu_line, growth_table, training_table
+from scl.study.devices import (
+    agreement_table,
+    cpu_table,
+    gpu_line,
+    growth_table,
+    step_line,
+    training_table,
+)
 from scl.study.grid import BY_HEAD, CORE, FIVE_SHOT, RESULTS
 from scl.study.paper_tables import (
     paper_reading,
@@ -98,6 +105,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "rules": rules_table,
         "settings": settings_table,
         "cpu": partial(cpu_table, results / "cpu.json"),
+        "cpu step": partial(step_line, results / "cpu.json"),
         "cpu growth": partial(growth_table, results / "cpu.json"),
         "gpu": partial(gpu_line, results),
         "gpu training": partial(training_table, results),

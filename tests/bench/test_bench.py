@@ -14,6 +14,7 @@ from scl.bench.clock import count_waits, peak_gib, rate, trace
 from scl.bench.plain import plain_episode, plainly
 from scl.method.rules import RELEASED_PFENET
 from scl.models.build import build_model, full_size
+from scl.study.devices import step_line
 
 CPU = torch.device("cpu")
 
@@ -115,10 +116,14 @@ def test_the_processor_s_part_writes_a_record_and_tables(tmp_path, capsys):
     assert main(command) == 0
     record = json.loads((tmp_path / "cpu-rehearsal.json").read_text())
     assert [row["shots"] for row in record["cases"]] == [5, 1] and len(record["growth"]) == 2
-    for row in record["cases"]:
+    for row in [*record["cases"], record["training"]]:
         if "plain" in row["gflop"]:
             assert row["gflop"]["package"] <= row["gflop"]["plain"]
     assert "| further query: GFLOP |" in capsys.readouterr().out
+    assert step_line(tmp_path / "cpu-rehearsal.json").startswith(
+        "A step of training of SCL (PFENet)"
+    )
+    assert "has been measured yet" in step_line(tmp_path / "none.json")
 
 
 def test_a_part_that_is_skipped_leaves_what_was_measured(tmp_path, monkeypatch):
