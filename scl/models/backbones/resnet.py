@@ -108,20 +108,25 @@ def _near(layer: nn.Sequential, maps: Tensor, mask: Tensor) -> Tensor:
     """Compute a layer [1, c, h, w] exactly where a mask [h, w] is, and 0 far from it.
 
     Nobody reads the rest (PFENet's prior compares under the mask). The border of a crop changes
-    what lies within the layer's reach of it, so the crop is wider by that.
+    what lies within a block's reach of it, so each crop is wider than the mask by the reach of
+    its block and of those to come.
     """
-    blocks = cast("list[Bottleneck]", [*layer])
+    blocks, seen = cast("list[Bottleneck]", [*layer]), mask > 0
     reach = sum(block.conv2.dilation[0] for block in blocks)
-    window = [slice(0, 0), slice(0, 0)]
-    for axis in (0, 1):
-        where = (mask > 0).any(dim=1 - axis).nonzero()
-        if len(where):
-            window[axis] = slice(max(0, int(where[0]) - reach), int(where[-1]) + reach + 1)
-    rows, columns = window
-    out = maps.new_zeros(1, blocks[-1].conv3.out_channels, *mask.shape)
-    if rows.stop:
-        out[:, :, rows, columns] = layer(maps[:, :, rows, columns])
-    return out
+    if not seen.any():
+        return maps.new_zeros(1, blocks[-1].conv3.out_channels, *mask.shape)
+    for block in blocks:
+        rows, columns = (_around(seen.any(dim=other), reach) for other in (1, 0))
+        found = maps.new_zeros(1, block.conv3.out_channels, *mask.shape)
+        found[:, :, rows, columns] = block(maps[:, :, rows, columns])
+        maps, reach = found, reach - block.conv2.dilation[0]
+    return maps
+
+
+def _around(seen: Tensor, reach: int) -> slice:
+    """Span the places [n] where something is seen, and `reach` more at either end."""
+    where = seen.nonzero()
+    return slice(max(0, int(where[0]) - reach), int(where[-1]) + reach + 1)
 
 
 def _dilate(layer: Iterable[Bottleneck], dilation: int) -> None:
