@@ -22,7 +22,7 @@ CONTROL_NOTE = "(a control appears"  # stored in a control's place
 
 # Which chapters a course of so many sessions takes, a list for each session.
 SYLLABI: dict[int, list[list[str]]] = {
-    2: [["00", "02"], ["03"]],
+    2: [["00", "01"], ["02", "03"]],
     5: [["00", "01"], ["02"], ["03"], ["06"], ["07"]],
     10: [["00", "01"], ["02"], ["03"], ["04"], ["05"], ["06"], ["07"], ["08"], ["09"], []],
 }
@@ -43,6 +43,13 @@ def minutes_of(name: str) -> int:
     """Measure the minutes of a stored chapter."""
     path = NOTEBOOKS / f"{name}.ipynb"
     return measured_minutes(json.loads(path.read_text(encoding="utf-8")))
+
+
+def homework_of(name: str) -> int:
+    """Measure the minutes of a stored chapter's exercises and questions alone."""
+    book = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
+    home = [c for c in book["cells"] if {"solution", "answer"} & {*c["metadata"].get("tags", [])}]
+    return measured_minutes({"cells": home})
 
 
 def measured_minutes(book: dict[str, Any]) -> int:
@@ -66,7 +73,7 @@ def measured_minutes(book: dict[str, Any]) -> int:
 
 
 def syllabus_table(sessions: int) -> str:
-    """Tabulate which chapters each session takes, and how long they are; none: the project."""
+    """Tabulate each session's chapters, their minutes in class and at home; none: the project."""
     rows = []
     for number, chapters in enumerate(SYLLABI[sessions], start=1):
         found = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
@@ -74,9 +81,12 @@ def syllabus_table(sessions: int) -> str:
             f"[{found[n].stem}](../notebooks/{found[n].name})" if n in found else f"{n} (to come)"
             for n in chapters
         ]
-        minutes = sum(minutes_of(found[n].stem) for n in chapters if n in found)
-        rows.append((number, ", ".join(words) or "the project, defended", minutes or "–"))
-    return markdown(["session", "chapters", "minutes"], rows)
+        names = [found[n].stem for n in chapters if n in found]
+        home = sum(map(homework_of, names))
+        minutes = sum(map(minutes_of, names)) - home
+        named = ", ".join(words) or "the project, defended"
+        rows.append((number, named, minutes or "–", home or "–"))
+    return markdown(["session", "chapters", "minutes to read and try", "homework"], rows)
 
 
 def repository(citation: Path = ROOT / "CITATION.cff") -> str:

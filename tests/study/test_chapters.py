@@ -41,12 +41,13 @@ def test_a_chapter_takes_an_hour_at_most(path):
 
 def test_a_syllabus_names_its_chapters_their_minutes_and_those_to_come(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
-    book = {"cells": [cell("markdown", "word " * 300)]}
-    (tmp_path / "02_b.ipynb").write_text(json.dumps(book))
+    home = [cell("code", "", "solution"), cell("markdown", "", "answer")]
+    book = {"cells": [cell("markdown", "word " * 300), *home]}
+    (tmp_path / "01_b.ipynb").write_text(json.dumps(book))
     first, second = chapters.syllabus_table(2).splitlines()[2:]
-    assert first == "| 1 | 00 (to come), [02_b](../notebooks/02_b.ipynb) | 2 |"
-    assert second == "| 2 | 03 (to come) | – |"
-    assert chapters.syllabus_table(10).splitlines()[-1] == "| 10 | the project, defended | – |"
+    assert first == "| 1 | 00 (to come), [01_b](../notebooks/01_b.ipynb) | 2 | 12 |"
+    assert second == "| 2 | 02 (to come), 03 (to come) | – | – |"
+    assert chapters.syllabus_table(10).splitlines()[-1] == "| 10 | the project, defended | – | – |"
 
 
 @pytest.mark.parametrize("sessions", chapters.SYLLABI)
