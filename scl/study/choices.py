@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,20 @@ def plateau_by_variant(budget: Budget = Budget(), results: Path = RESULTS) -> di
 
     Judged by the mIoU on validation classes, mean over folds.
     """
-    rungs = plateau_curves(results)
-
-    def fewest(variant: str) -> int:
+    rungs, found = plateau_curves(results), dict[str, int]()
+    for variant in sorted({r["variant"] for r in rungs}):
         own = [r for r in rungs if r["variant"] == variant]
         means = {
-            steps: np.mean([r["validation"] for r in own if r["steps"] == steps])
+            steps: float(np.mean([r["validation"] for r in own if r["steps"] == steps]))
             for steps in budget.ladder
         }
-        return min(s for s, m in means.items() if m >= max(means.values()) - budget.slack)
+        found[variant] = fewest(means, budget.slack)
+    return found
 
-    return {variant: fewest(variant) for variant in sorted({r["variant"] for r in rungs})}
+
+def fewest(means: Mapping[int, float], slack: float) -> int:
+    """Choose the fewest steps whose mean mIoU is at most `slack` below the best."""
+    return min(steps for steps, mean in means.items() if mean >= max(means.values()) - slack)
 
 
 def plateau_steps(budget: Budget, results: Path = RESULTS) -> int:

@@ -69,6 +69,10 @@ def side(options: argparse.Namespace) -> None:
     if options.plateau:
         from scl.study.side_plateau import climb
 
+        if options.row or options.list or options.seed != [0]:
+            raise ValueError(
+                "--plateau takes its own rows, of seed 0: leave out --row, --list, --seed"
+            )
         for fold in options.fold:
             kept = options.kept or kept_folder()
             print(climb(options.data, fold, rows.SideBudget(), options.root, kept, results))

@@ -16,14 +16,14 @@ import torch
 
 from scl.files import versions, write_json
 from scl.method.episode import EpisodeSampler
-from scl.study.grid import RESULTS
+from scl.study.choices import fewest
+from scl.study.grid import RESULTS, Budget
 from scl.study.side_by_side import TRAINED, SideBudget, World, drawn_batches, learn, score
 from scl.study.tables import markdown
 
 LADDER = (90, 175, 350, 700, 1400)
 CLIMBING = ("v_s", "v_s+L1", "scl")  # the rows that are tried
 EPISODES, THIRD = 300, 3
-SLACK = 0.01  # mIoU by which a number of steps may stay below the best of the ladder
 
 
 def path_of(data: str, fold: int, results: Path = RESULTS) -> Path:
@@ -40,7 +40,7 @@ def climb(
     results: Path = RESULTS,
     ladder: Sequence[int] = LADDER,
 ) -> Path:
-    """Score the rows on held-out base classes after each number of steps; write as they come."""
+    """Score the rows on held-out base classes after each number of steps that is not stored yet."""
     torch.set_num_threads(1)
     world = World(data, fold, 0, budget, root, kept)
     bank = world.banks["train", "unit"]
@@ -50,37 +50,41 @@ def climb(
     learned = [label for label in base if label not in held]
     episodes = EpisodeSampler(bank.dataset, 1, held).fixed(EPISODES, 0)
     configs = {name: TRAINED[name] for name in CLIMBING}
-    record: dict = {"data": data, "fold": fold, "held_out": [bank.dataset.classes[i] for i in held]}
-    record |= {"episodes": EPISODES, "versions": versions(), "rungs": []}
-    for steps in ladder:
+    path, names = path_of(data, fold, results), [bank.dataset.classes[i] for i in held]
+    record: dict = {"data": data, "fold": fold, "held_out": names, "episodes": EPISODES}
+    record |= {"versions": versions(), "rungs": []}
+    if path.is_file():
+        record = json.loads(path.read_text(encoding="utf-8"))
+    stored = {rung["steps"] for rung in record["rungs"]}
+    for steps in (steps for steps in ladder if steps not in stored):
         plan = replace(budget.plan, steps=steps)
         batches = drawn_batches(bank, plan.batch, 0, classes=learned)
         models = learn(configs, batches, plan, world.backbone)
         found = score(models, bank, episodes)
         mious = {name: round(found[name, "cross"].miou, 4) for name in configs}
         record["rungs"].append({"steps": steps, **mious})
-        write_json(path_of(data, fold, results), record)
-    return path_of(data, fold, results)
+        write_json(path, record)
+    return path
 
 
-def plateau(data: str, results: Path = RESULTS, slack: float = SLACK) -> int:
-    """Choose the fewest steps that leave every row within `slack` of its own best, over folds."""
+def plateau(data: str, results: Path = RESULTS, slack: float = Budget().slack) -> int:
+    """Choose the steps of all rows as for the tables of toys: enough for the slowest learner."""
     ladder = _means(data, results)
-    best = {row: max(mious[row] for mious in ladder.values()) for row in CLIMBING}
-    return min(
-        steps
-        for steps, mious in ladder.items()
-        if all(mious[row] >= best[row] - slack for row in CLIMBING)
-    )
+    return max(fewest({s: mious[row] for s, mious in ladder.items()}, slack) for row in CLIMBING)
 
 
 def plateau_table(data: str, results: Path = RESULTS) -> str:
-    """Tabulate mIoU on held-out base classes by steps, the mean over the folds that were tried."""
+    """Tabulate mIoU on held-out base classes by steps, the mean over the folds that were tried.
+
+    The line below it says which number of steps the rule would choose.
+    """
     lines = [
         (str(steps), *(f"{100 * mious[row]:.1f}" for row in CLIMBING))
         for steps, mious in _means(data, results).items()
     ]
-    return markdown(["steps", *CLIMBING], lines)
+    table, slack = markdown(["steps", *CLIMBING], lines), Budget().slack
+    chosen = f"Within {100 * slack:.0f} point of every row's best: {plateau(data, results)} steps."
+    return f"{table}\n\n{chosen}"
 
 
 def _means(data: str, results: Path) -> dict[int, dict[str, float]]:

@@ -8,10 +8,12 @@ import torch
 
 from scl.datasets.fit import Fit
 from scl.datasets.kept import KeptCells
+from scl.method.episode import EpisodeSampler
 from scl.method.similarity import SimilarityConfig, SimilaritySCL
 from scl.models.general import FOLDER, general_record, load_general
 from scl.models.prototypes import Prototypes
-from scl.study.general import Wild, joined, judge
+from scl.study import general
+from scl.study.general import Wild, joined, judge, learned_presence, with_presence
 from scl.study.side_by_side import drawn_batches
 from tests.helpers.drawn import Blocks
 from tests.helpers.models import Stages
@@ -44,6 +46,24 @@ def test_the_judge_counts_empty_masks(tmp_path):
     shares = [row["empty"] for row in tried.values()]
     assert shares == sorted(shares)  # a higher bar empties more
     assert {"2 cross", "2 vectors", "2 average", "2-wrong cross"} <= set(found)
+
+
+def test_presence_is_learned_and_put_beside_heads_that_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(general, "SHOWN", 10)
+    monkeypatch.setattr(general, "CONFIG", SimilarityConfig(features=4, width=6))
+    torch.manual_seed(0)
+    model = SimilaritySCL(Stages(), general.CONFIG).eval()
+    presence, least = learned_presence(model, [Blocks()], tmp_path)
+    whole = with_presence(model.head.state_dict(), presence, Stages())
+    episode = EpisodeSampler(Blocks(), 1).fixed(1, 3)
+    batch = KeptCells(model, Blocks(), Fit(64, "whole"), tmp_path).batch(episode)
+    before, after = (
+        m.segment(m.condition(batch.support, batch.support_masks), batch.query)
+        for m in (model, whole)
+    )
+    assert torch.equal(before.logits, after.logits) and torch.equal(before.presence, after.likeness)
+    torch.testing.assert_close(after.presence, presence(after.signals))
+    assert 0 <= least <= 1
 
 
 def test_the_shipped_model_is_small_and_loads():
