@@ -271,13 +271,13 @@ def my_released(mask, predicted):
     return found.float(), (one & (mask > 0)).float()
     ### END SOLUTION
 ''',
-    "two_orders": '''
-def my_counts():
-    """(a, b, labels): a wins by the mean over episodes, b by mIoU; a, b [E, 2], labels [E]."""
+    "silent_switches": '''
+def my_program(x, a, b):
+    """A mask [h, w] of 0 and 1 from x [h, w] in 0..1; the switches a, b act only together."""
     ### BEGIN SOLUTION
-    a = torch.tensor([[9, 10], [400, 1000]])
-    b = torch.tensor([[5, 10], [600, 1000]])
-    return a, b, torch.tensor([3, 3])
+    cells = x if a else (x > 0.5).float()  # a: leave the cells soft
+    found = cells == 1 if b else cells > 0.5  # b: ask for exactly 1
+    return found.float()
     ### END SOLUTION
 ''',
     "share": '''
@@ -937,7 +937,7 @@ def test_a_pair_of_wrong_sizes(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["averages_disagree", "same_average", "loss_is_not_the_metric", "two_orders"]
+    "name", ["averages_disagree", "same_average", "loss_is_not_the_metric"]
 )
 def test_values_may_be_given_in_three_ways(name):
     function, judge = solution(name), getattr(check, name)
@@ -1019,24 +1019,28 @@ def test_ideas_that_beat_equation_16(capsys):
     assert all(30 <= theirs <= 50 and mine >= theirs + 10 for mine, theirs in shares)
 
 
-# ------------------------------------------------------------------ values: chapter 8, open
+# ------------------------------------------------------------------ chapter 8, open
 
-COUNTS = [
-    (lambda a, b, labels: (b, a, labels), "exchange a and b"),
-    (lambda a, b, labels: (a, a, labels), "do not disagree yet"),
-    (lambda a, b, labels: (a, b, torch.tensor([3, 4])), "do not disagree yet"),
-    (lambda a, b, labels: (a.flip(1), b, labels), "larger than its union"),
-    (lambda a, b, labels: (0 * a, b, labels), "empty union"),
-    (lambda a, b, labels: (a / 1000, b, labels), "whole numbers"),
-    (lambda a, b, labels: (a, b[:1], labels), "b has shape [1, 2], expected [2, 2]"),
-    (lambda a, b, labels: (a, b), "Expected 3 tensors"),
+
+def soft(x, threshold=0.5):
+    return (x > threshold).float()
+
+
+PROGRAMS = [
+    (lambda x, a, b: soft(x, 0.2 if a else 0.5), "a alone changes"),
+    (lambda x, a, b: soft(x, 0.2 if b else 0.5), "b alone changes"),
+    (lambda x, a, b: soft(x, 0.2 if a or b else 0.5), "a alone changes"),
+    (lambda x, a, b: soft(x), "change nothing either"),
+    (lambda x, a, b: x, "nothing but 0 and 1"),
+    (lambda x, a, b: soft(x)[0], "has shape [9], expected [8, 9]"),
+    (lambda x, a, b: None, "is there a return?"),
+    (soft, "raised TypeError when given a off and b off"),
 ]
 
 
-@pytest.mark.parametrize(("change", "words"), COUNTS, ids=[words for _, words in COUNTS])
-def test_counts_that_do_not_turn_the_order(change, words, capsys):
-    values = change(*solution("two_orders")())
-    assert words in told(capsys, check.two_orders(*values))
+@pytest.mark.parametrize(("program", "words"), PROGRAMS, ids=[words for _, words in PROGRAMS])
+def test_switches_that_do_not_act_together(program, words, capsys):
+    assert words in told(capsys, check.silent_switches(program))
 
 
 # ------------------------------------------------------------------ the exercises of the notebooks

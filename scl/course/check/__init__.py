@@ -18,7 +18,7 @@ from .chapter04 import LOSSES, PARTS, cross_entropy, loss_is_not_the_metric, who
 from .chapter05 import own_map, ranked_right, ring, several_priors
 from .chapter06 import confidence, fuse, own_score
 from .chapter07 import centred, own_rule, part_averages
-from .chapter08 import honest_choice, released_regions, two_orders
+from .chapter08 import honest_choice, released_regions, silent_switches
 from .chapter09 import comparable, plan, share
 
 __all__ = [
@@ -26,5 +26,5 @@ __all__ = [
     "cross_entropy", "episodes_needed", "fuse", "honest_choice", "loss_is_not_the_metric",
     "masked_gap", "merge_averages", "miou", "own_map", "own_rule", "own_score", "own_split",
     "part_averages", "plan", "ranked_right", "released_regions", "ring", "same_average",
-    "several_priors", "share", "split_regions", "two_orders", "two_vectors", "who_learns",
+    "several_priors", "share", "split_regions", "silent_switches", "two_vectors", "who_learns",
 ]  # fmt: skip

@@ -1,8 +1,6 @@
-"""Chapter 8: choosing a checkpoint, the released reading of a split, two ways to average."""
+"""Chapter 8: choosing a checkpoint, the released reading of a split, two switches."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,43 +102,38 @@ def released_regions(function: Function) -> bool:
     return judge.compare(function, right, cases, RELEASED_SLIPS, well, ("found", "lost"))
 
 
-def _two_scores(counts: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Score counts [E, 2] twice: the mean over episodes, and mIoU, which pools each class."""
-    pooled = torch.stack([counts[labels == c].sum(dim=0) for c in labels.unique()])
-    by_episode, by_class = ((x[:, 0] / x[:, 1]).mean() for x in (counts, pooled))
-    return float(by_episode), float(by_class)
-
-
-def _check_counts(counts: Tensor, name: str) -> None:
-    """Ask for counts of pixels as they can come out."""
-    if (counts < 0).any() or (counts != counts.round()).any():
-        raise Mistake(f"{name} must hold whole numbers of pixels, none of them negative.")
-    if (counts[:, 1] == 0).any():
-        raise Mistake(f"{name} has an episode with an empty union: its IoU is 0 divided by 0.")
-    if (counts[:, 0] > counts[:, 1]).any():
-        raise Mistake(f"{name} has an intersection larger than its union.")
+def _answers(function: Function, x: Tensor) -> dict[tuple[bool, bool], Tensor]:
+    """Run a program with both switches off, each alone, and both on; see that masks come out."""
+    answers = {}
+    for a, b in ((False, False), (True, False), (False, True), (True, True)):
+        given = f"a {'on' if a else 'off'} and b {'on' if b else 'off'}"
+        found = judge.run(function, given, x, a, b)
+        answers[a, b] = judge.finite(found, f"the mask with {given}", tuple(x.shape))
+        judge.check_holds(answers[a, b], f"the mask with {given}", 0, 1)
+    return answers
 
 
 @judge.told
-def two_orders(*answer: Any) -> str:
-    """Chapter 8, open: a, b [E, 2] and labels [E], or a function that returns them.
+def silent_switches(function: Function) -> str:
+    """Chapter 8, open: function(x [h, w] in 0..1, a, b) -> mask [h, w] of 0 and 1.
 
-    Rows are (intersection, union) of the same episodes under two methods. a must win by the mean
-    over episodes, and b by mIoU.
+    a and b are switches, True or False. Each alone changes nothing, both together change pixels.
     """
-    values = judge.values_of(answer, ("a", "b", "labels"))
-    a = judge.finite(values[0], "a", (None, 2))
-    b = judge.finite(values[1], "b", tuple(a.shape))
-    labels = judge.finite(values[2], "labels", (len(a),))
-    for counts, name in ((a, "a"), (b, "b")):
-        _check_counts(counts, name)
-    (a_mean, a_miou), (b_mean, b_miou) = (_two_scores(counts, labels) for counts in (a, b))
-    numbers = (
-        f"mean over episodes: a {a_mean:.3f}, b {b_mean:.3f}; mIoU: a {a_miou:.3f}, b {b_miou:.3f}"
-    )
-    if a_mean > b_mean and b_miou > a_miou:
-        return numbers
-    if b_mean > a_mean and a_miou > b_miou:
-        raise Mistake(f"The orders differ, but the other way round: exchange a and b ({numbers}).")
-    hint = "An episode with few pixels weighs as much as any in one of the two, and little in the "
-    raise Mistake(f"Both averages do not disagree yet ({numbers}). {hint}other.")
+    pictures, pixels = torch.rand(3, 8, 9, generator=judge.generator(10)), 0
+    for x in pictures:
+        masks = _answers(function, x)
+        off = masks[False, False]
+        for name, turned in (("a", (True, False)), ("b", (False, True))):
+            if many := int((masks[turned] != off).sum()):
+                raise Mistake(
+                    f"{name} alone changes {many} of {off.numel()} pixels. A table of single "
+                    "switches would show it: let it matter only where the other is on, too."
+                )
+        pixels += int((masks[True, True] != off).sum())
+    if pixels == 0:
+        raise Mistake(
+            "Both together change nothing either. What could one switch let through that only "
+            "the other looks at?"
+        )
+    share = pixels / pictures.numel()
+    return f"each alone changes 0 % of the pixels, both together {share:.0%}"
