@@ -18,17 +18,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from scl.bench.plain import plain_episode, plainly
 from scl.evaluation.protocol import ready
 from scl.files import versions, write_json
 from scl.method.contracts import Method
 from scl.method.episode import Episodes
+from scl.method.records import Maps
 from scl.method.rules import PAPER, RELEASED_CANET, RELEASED_PFENET, SELF_GUIDED
 from scl.method.scl import SCL
-from scl.models.build import build_model, full_size
+from scl.models.build import ModelConfig, build_model, full_size
 from scl.models.general import load_general
-from scl.training.trainer import EpisodeLosses
+from scl.training.trainer import EpisodeLosses, TrainConfig, Trainer
 
 Reading = Literal["package", "plain"]
 FOREGROUND = 0.24  # of a support, in the middle of what PASCAL's objects cover
@@ -175,8 +177,37 @@ def step_of(model: SCL, side: int, batch: int) -> Callable[[], None]:
     return step
 
 
+def course_step(head: str) -> Callable[[], object]:
+    """Give one step of training as the course takes it: small heads on features that are kept."""
+    model, generator = build_model(ModelConfig(head=head), 0), torch.Generator().manual_seed(0)
+    plan = TrainConfig(steps=10, batch=16)
+
+    def kept(channels: int, *leading: int) -> Tensor:
+        return torch.rand(plan.batch, *leading, channels, 16, 16, generator=generator)
+
+    deep = head == "pfenet"
+    support = Maps(kept(152, 1), kept(320, 1) if deep else None, kept(320, 1) if deep else None)
+    query = Maps(kept(152), kept(320) if deep else None)
+    masks = (torch.rand(plan.batch, 1, 128, 128, generator=generator) < FOREGROUND).to(torch.uint8)
+    given = Episodes(support, masks, query, masks[:, 0], torch.zeros(plan.batch))
+    return partial(Trainer(model, plan, "cpu").step, given)
+
+
+def shares_of(work: Callable[[], object], most: int = 4) -> dict[str, float]:
+    """Name the operations that take most of a piece of work, each with its share of the time."""
+    work()  # once before, so that nothing is set up any more
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        work()
+    taken = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    largest = sorted(taken, key=lambda name: -taken[name])[:most]
+    return {n.removeprefix("aten::"): round(taken[n] / sum(taken.values()), 3) for n in largest}
+
+
 def training(d: int, side: int, batch: int, repeats: int) -> dict[str, object]:
-    """Measure a step of training of SCL (PFENet) on one thread; the readings take turns."""
+    """Measure a step of training of SCL (PFENet) on one thread; the readings take turns.
+
+    "shares": what takes its time, and that of a step of the course's small heads.
+    """
     torch.set_num_threads(1)
     model = model_of(Case("pfenet", "released", 1), d)
     assert isinstance(model, SCL)
@@ -184,7 +215,11 @@ def training(d: int, side: int, batch: int, repeats: int) -> dict[str, object]:
     counted = {name: round(gflop(work)) for name, work in works.items()}
     taken = [{name: seconds(work) for name, work in works.items()} for _ in range(repeats)]
     middle = {name: round(statistics.median(t[name] for t in taken), 2) for name in works}
-    return {"batch": batch, "side": side, "gflop": counted, "cpu_seconds_1": middle}
+    shares = {"full size": shares_of(works["package"])}
+    for head in ("canet", "pfenet"):
+        shares[f"course, {head}-style"] = shares_of(course_step(head))
+    row = {"batch": batch, "side": side, "gflop": counted, "cpu_seconds_1": middle}
+    return row | {"shares": shares}
 
 
 def measure_all(out: Path, repeats: int, rehearse: bool = False) -> Path:

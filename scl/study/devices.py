@@ -135,5 +135,15 @@ def step_line(path: Path = RESULTS / "cpu.json") -> str:
     )
 
 
+def shares_table(path: Path = RESULTS / "cpu.json") -> str:
+    """Tabulate which operations take most of a step of training."""
+    shares = (_of_cpu(path) or {}).get("training", {}).get("shares", {})
+    rows = [
+        (name, ", ".join(f"{operation} {share:.0%}" for operation, share in of.items()))
+        for name, of in shares.items()
+    ]
+    return markdown(["a step of training", "where its time goes"], rows)
+
+
 def _of_cpu(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -22,6 +22,7 @@ from scl.study.devices import (
     cpu_table,
     gpu_line,
     growth_table,
+    shares_table,
     step_line,
     training_table,
 )
@@ -106,6 +107,7 @@ def _tables(results: Path) -> dict[str, Callable[[], str]]:
         "settings": settings_table,
         "cpu": partial(cpu_table, results / "cpu.json"),
         "cpu step": partial(step_line, results / "cpu.json"),
+        "cpu shares": partial(shares_table, results / "cpu.json"),
         "cpu growth": partial(growth_table, results / "cpu.json"),
         "gpu": partial(gpu_line, results),
         "gpu training": partial(training_table, results),

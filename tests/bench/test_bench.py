@@ -14,7 +14,7 @@ from scl.bench.clock import count_waits, peak_gib, rate, trace
 from scl.bench.plain import plain_episode, plainly
 from scl.method.rules import RELEASED_PFENET
 from scl.models.build import build_model, full_size
-from scl.study.devices import step_line
+from scl.study.devices import shares_table, step_line
 
 CPU = torch.device("cpu")
 
@@ -124,6 +124,10 @@ def test_the_processor_s_part_writes_a_record_and_tables(tmp_path, capsys):
         "A step of training of SCL (PFENet)"
     )
     assert "has been measured yet" in step_line(tmp_path / "none.json")
+    shares = record["training"]["shares"]
+    assert list(shares) == ["full size", "course, canet-style", "course, pfenet-style"]
+    assert all(0 < sum(of.values()) < 1 for of in shares.values())
+    assert "| full size |" in shares_table(tmp_path / "cpu-rehearsal.json")
 
 
 def test_a_part_that_is_skipped_leaves_what_was_measured(tmp_path, monkeypatch):

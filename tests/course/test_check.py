@@ -936,9 +936,7 @@ def test_a_pair_of_wrong_sizes(capsys):
     assert "masks has shape [1, 4, 4]" in told(capsys, check.same_average(maps, masks[:1]))
 
 
-@pytest.mark.parametrize(
-    "name", ["averages_disagree", "same_average", "loss_is_not_the_metric"]
-)
+@pytest.mark.parametrize("name", ["averages_disagree", "same_average", "loss_is_not_the_metric"])
 def test_values_may_be_given_in_three_ways(name):
     function, judge = solution(name), getattr(check, name)
     assert judge(function) and judge(*function()) and judge(function())
