@@ -193,16 +193,15 @@ def absent_table(results: Path = RESULTS) -> str:
     lines = []
     for name, words in JUDGED.items():
         for least, found in _judged(name, results)["absent"].items():
-            shares = [f"{100 * found[share]:.0f} %" for share in ("empty", "missed")]
             if float(least) in (0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4):
-                lines.append((words, least, *shares, f"{100 * found['miou']:.1f}"))
-    header = [
-        "photographs",
-        "least presence",
-        "empty where it is absent",
-        "empty where it is there",
-    ]
-    return markdown([*header, "mIoU, one support"], lines)
+                low, high = (100 * end for end in found["empty_interval"])
+                empty = f"{100 * found['empty']:.0f} % [{low:.0f}, {high:.0f}]"
+                low, high = (100 * end for end in found["gain_interval"])
+                gain = f"{100 * found['miou']:.1f} [{low:+.1f}, {high:+.1f}]"
+                lines.append((words, least, empty, f"{100 * found['missed']:.0f} %", gain))
+    header = ["photographs", "least presence", "empty where it is absent [95 %]"]
+    header += ["empty where it is there", "mIoU, one support [its change, 95 %]"]
+    return markdown(header, lines)
 
 
 def small_table(results: Path = RESULTS) -> str:

@@ -45,6 +45,10 @@ def test_the_judge_counts_empty_masks(tmp_path):
     assert tried["0.00"]["miou"] == pytest.approx(found["1"]["miou"], abs=1e-5)
     shares = [row["empty"] for row in tried.values()]
     assert shares == sorted(shares)  # a higher bar empties more
+    assert tried["0.00"]["gain_interval"] == [0, 0]
+    for row in tried.values():
+        low, high = row["empty_interval"]
+        assert low <= row["empty"] <= high
     assert {"2 cross", "2 vectors", "2 average", "2-wrong cross"} <= set(found)
 
 
