@@ -146,7 +146,7 @@ def test_a_formula_that_cannot_be_set_is_named(formula):
         mathml(formula, "inline")
 
 
-def test_slides_take_the_question_formulas_figures_what_was_seen_and_the_stops(tmp_path):
+def test_slides_take_question_formulas_checks_figures_what_was_seen_and_stops(tmp_path):
     figure = v4.new_output("display_data", {"image/jpeg": "aGk="}, metadata={})
     figure.metadata["image/jpeg"] = {"alt": "a lamp"}
     seen = v4.new_output("stream", text="What we saw: 0.94\n")
@@ -154,7 +154,12 @@ def test_slides_take_the_question_formulas_figures_what_was_seen_and_the_stops(t
         v4.new_markdown_cell("# Lamps\n\n**One question.** Why two?\n\n**You need** nothing."),
         v4.new_markdown_cell("## 1 One\n\nFirst words.\n\n$$v_s = 1$$"),
         v4.new_code_cell("draw()", outputs=[figure, seen]),
-        v4.new_markdown_cell("More.\n\n> **Stop.** Remember: two\n> are more."),
+        v4.new_markdown_cell(
+            "More.\n\n**Quick check.** Why?\n\n"
+            "<details><summary>So</summary>\n\nNo.\n\n</details>\n"
+            "<details><summary>Thus</summary>\n\nYes.\n\n</details>\n\nThen.\n\n"
+            "> **Stop.** Remember: two\n> are more."
+        ),
         v4.new_code_cell("draw()", outputs=[figure]),
         v4.new_markdown_cell("## 2 Two\n\nOnly words.\n\nAnd more."),
     ]
@@ -163,12 +168,15 @@ def test_slides_take_the_question_formulas_figures_what_was_seen_and_the_stops(t
     (made,) = build_slides([path], tmp_path / "slides")
     slides = soup_of(made).find_all(class_="slide")
     heads = [slide.h2.text for slide in slides]
-    assert heads == ["Lamps", "1 One", "1 One", "Stop", "1 One", "2 Two"]
+    assert heads == ["Lamps", "1 One", "1 One", "Quick check", "Stop", "1 One", "2 Two"]
     assert "Why two?" in slides[0].text and "nothing" not in slides[0].text
     assert slides[1].math and "First words" not in slides[1].text
     assert slides[2].img["alt"] == "a lamp" and slides[2].pre.text == "What we saw: 0.94"
-    assert "two\nare more." in slides[3].text and slides[4].img
-    assert "Only words." in slides[5].text and "And more" not in slides[5].text
+    assert slides[2].img.find_parent("details") and slides[2].pre.find_parent("details")
+    assert "Why?" in slides[3].text and len(slides[3].find_all("details")) == 2
+    assert "Then" not in slides[3].text
+    assert "two\nare more." in slides[4].text and slides[5].img
+    assert "Only words." in slides[6].text and "And more" not in slides[6].text
 
 
 # ------------------------------------------------------------------ in a browser
@@ -236,6 +244,16 @@ def test_slides_follow_the_keys(site):
         for key, place in [("ArrowRight", 1), (" ", 2), ("ArrowLeft", 1), ("Home", 0)]:
             page.keyboard.press(key)
             page.wait_for_function(f"{top} === {place}")
+        page.goto((site / "slides" / f"{TWO[1].stem}.html").as_uri())
+        folds = page.locator(".slide:has(details) >> nth=0").locator("details")
+        at = page.locator(".slide").evaluate_all(
+            "all => all.findIndex((slide) => slide.querySelector('details'))"
+        )
+        for place in range(1, at + 1):
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function(f"{top} === {place}")
+        page.keyboard.press("Enter")
+        assert folds.first.evaluate("fold => fold.open")
         page.keyboard.press("End")
         last = page.locator(".slide").count() - 1
         page.wait_for_function(f"{top} >= {last}")

@@ -1,4 +1,7 @@
-"""Make slides of a chapter: headings, formulas, figures, what was seen, what to remember."""
+"""Make slides of a chapter: headings, formulas, quick checks, figures, what was seen, the stops.
+
+Figures and what was seen in them are folded, so that a class can guess before it looks.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from scl.files import write_text
 
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
+CHECK = re.compile(
+    r"^\*\*Quick check\.\*\*.+?(?:<details>.+?</details>\s*)+", re.MULTILINE | re.DOTALL
+)
 STOP = re.compile(r"^> \*\*Stop\.\*\*.*(?:\n>.*)*", re.MULTILINE)
 
 
@@ -57,28 +63,35 @@ def slides_of(book: NotebookNode, text: Renderer) -> list[Slide]:
 
 
 def add_text(source: str, slides: list[Slide], text: Renderer) -> None:
-    """Begin a slide at each heading, with its formulas or first words; and one at each stop."""
+    """Begin a slide at each heading, with its formulas or first words; at each check and stop."""
     before, *rest = HEADING.split(source)
     if formulas := "\n\n".join(FORMULA.findall(before)):
         add(text.put(formulas), slides)
     for heading, body in zip(rest[::2], rest[1::2], strict=True):
         words = text.put(body.strip().split("\n\n")[0])
         slides.append(Slide(heading, [text.put(f) for f in FORMULA.findall(body)], words))
-    for stop in STOP.findall(source):
-        slides.append(Slide("Stop", [text.put(stop)]))
+    for name, pattern in (("Quick check", CHECK), ("Stop", STOP)):
+        for found in pattern.findall(source):
+            slides.append(Slide(name, [text.put(found.removeprefix("**Quick check.** "))]))
 
 
 def add_output(output: NotebookNode, slides: list[Slide]) -> None:
     """Add a figure, or what was seen in it."""
     if figure := figure_html(output):
-        add(figure, slides)
+        add(folded("Look", figure), slides)
     elif output.get("text", "").startswith("What we saw"):
-        slides[-1].parts.append(printed(output.text))
+        slides[-1].parts.append(folded("What did we see?", printed(output.text)))
+
+
+def folded(words: str, body: str) -> str:
+    """Fold a body under words that open it."""
+    return f"<details><summary>{words}</summary>\n{body}\n</details>"
 
 
 def add(part: str, slides: list[Slide]) -> None:
     """Add a figure or formulas, on a further slide of the section where there is something."""
     if slides[-1].parts:
-        heading = next(slide.heading for slide in reversed(slides) if slide.heading != "Stop")
+        own = (slide.heading for slide in reversed(slides))
+        heading = next(name for name in own if name not in ("Quick check", "Stop"))
         slides.append(Slide(heading, []))
     slides[-1].parts.append(part)
