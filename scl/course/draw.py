@@ -166,9 +166,9 @@ def found_lost_figure(
     found, lost = (mask == 1) & predicted, (mask == 1) & ~predicted
     share = found.sum() / max((mask == 1).sum(), 1)
     regions = {
-        f"first prediction > {threshold:.2f}": {PREDICTED: predicted},
-        f"primary: {100 * share:.0f} % found": {FOUND: found},
-        f"auxiliary: {100 * (1 - share):.0f} % lost": {LOST: lost},
+        f"predicted, above {threshold:.2f}": {PREDICTED: predicted},
+        f"found: {100 * share:.0f} %": {FOUND: found},
+        f"lost: {100 * (1 - share):.0f} %": {LOST: lost},
     }
     # Beside the dimmed ones the picture as it is, large enough for a thin outline.
     pictures = [outlined(enlarge(image), mask), *(overlay(image, r) for r in regions.values())]

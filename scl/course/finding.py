@@ -65,7 +65,7 @@ def found_figure(
     for photo, one, name in zip(photos, found, names, strict=True):
         image = photo if isinstance(photo, np.ndarray) else read_query(photo)
         pictures.append(tile(image, one.mask))
-        titles.append(f"{name}: {one.share:.0%} of it")
+        titles.append(f"{name}: {one.share:.0%} of the picture")
     if not maps:
         return mosaic(pictures, titles, min(5, len(pictures)))
     columns = len(pictures)

@@ -59,7 +59,7 @@ def test_the_found_lost_picture_says_what_share_is_found():
     probability[1, 1:3] = 0.9
     axes = draw.found_lost_figure(image, mask, probability).axes
     titles = [a.get_title() for a in axes]
-    assert titles[2].startswith("primary: 50 %") and titles[3].startswith("auxiliary: 50 %")
+    assert titles[2].startswith("found: 50 %") and titles[3].startswith("lost: 50 %")
     plain, size = axes[0].images[0].get_array(), (draw.SIDE, draw.SIDE)
     inside = draw.grow(mask, size) == 1
     known = draw.enlarge(image)

@@ -90,7 +90,7 @@ def test_titles_tell_the_finders_own_numbers(finder):
     ]
     found = finder.predict([image, image])
     words = texts(finding.found_figure(finder, [image, image], found, ["a", "b"], maps=True))
-    told = [f"{n}: {f.share:.0%} of it" for n, f in zip("ab", found, strict=True)]
+    told = [f"{n}: {f.share:.0%} of the picture" for n, f in zip("ab", found, strict=True)]
     present = [f"presence {f.presence:.2f}" for f in found]
     assert words == ["marked", "marked", *told, "", "", *present]
     few = texts(finding.found_figure(finder, [image], found[:1], ["a"]))
@@ -109,7 +109,7 @@ def test_found_and_lost_of_the_first_look_are_what_the_method_measures(finder):
     share = chance[marked] > 0.5
     words = texts(finding.first_look_figure(finder, 0, "mug"))
     assert words[0] == "mug; dashed: mask"
-    assert f"auxiliary: {100 * (1 - share.mean()):.0f} % lost" in words
+    assert f"lost: {100 * (1 - share.mean()):.0f} %" in words
 
 
 # ------------------------------------------------------------------ own photographs
