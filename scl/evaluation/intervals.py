@@ -73,12 +73,12 @@ def conclude(
     # Its sign tells what "0.0" hides; the verdict takes the end for zero.
     beside = [end for end in (low, high) if end and round(end, 1) == 0]
     note = f" ({beside[0]:+.2f} counts as zero)" if beside and low * high > 0 else ""
-    return f"{name} {value:+.1f} [{_end(low)}, {_end(high)}]{note}\nverdict: {said}"
+    return f"{name} {value:+.1f} [{end_of(low)}, {end_of(high)}]{note}\nverdict: {said}"
 
 
-def _end(value: float) -> str:
+def end_of(value: float) -> str:
     """Print an interval's end with one digit, or two where one would show only zeros."""
-    return f"{value:+.1f}" if round(value, 1) else f"{value:+.2f}"
+    return f"{value:+.2f}" if value and not round(value, 1) else f"{value:+.1f}"
 
 
 def table_of(results: Mapping[str, Result]) -> dict[str, Bar]:

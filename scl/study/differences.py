@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scl.evaluation.intervals import end_of
 from scl.method.metric import interval, resample, verdict, weighted_miou
 from scl.study.grid import RESULTS
 from scl.study.scores import Scores, read_scores
@@ -39,7 +40,7 @@ class Difference:
     @property
     def figures(self) -> str:
         """The difference and its interval, in points."""
-        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return f"{100 * self.mean:+.1f} [{end_of(100 * self.low)}, {end_of(100 * self.high)}]"
 
     @property
     def verdict(self) -> str:
