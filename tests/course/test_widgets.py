@@ -31,8 +31,8 @@ from scl.study.grid import GUIDED, Experiment
 from tests.helpers.models import Stages, texts
 from tests.helpers.notebooks import notebook_of
 
-# Every chapter draws its widgets in a headless run, too (tests/pages): eighteen runs in all.
-RUNS, AT_ONCE, RUN_SECONDS = 8, 2, 600  # so long that only one that hangs is stopped
+# Each run shows the widgets anew three times: 24 times in all, for eight starts of a kernel.
+RUNS, TIMES, AT_ONCE, RUN_SECONDS = 8, 3, 2, 600  # so long that only one that hangs is stopped
 
 
 def write_results(folder: Path) -> Path:
@@ -291,7 +291,7 @@ print("three widgets, each moved once")
 @pytest.mark.slow
 def test_the_widgets_never_hang_a_headless_run(tmp_path, results):
     path = tmp_path / "widgets.ipynb"
-    path.write_text(json.dumps(notebook_of(CELLS)))
+    path.write_text(json.dumps(notebook_of(CELLS[:2] + TIMES * CELLS[2:])))
 
     def run(number: int) -> Outcome:
         out = tmp_path / str(number)
