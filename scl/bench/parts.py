@@ -99,7 +99,7 @@ def tf32(on: bool) -> Iterator[None]:
 
 def same_answers(bench: Bench) -> None:
     """Compare with the released models' numbers, and bfloat16 with float32 on novel toys."""
-    for on in (False, True)[: 1 + (bench.device.type == "cuda")]:  # a CPU knows no TF32
+    for on in (False, True):
         with tf32(on):
             bench.add({"compared": "released numbers", "tf32": on, **golden_errors(bench.device)})
     for head in ("canet", "pfenet"):
